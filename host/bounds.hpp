@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bounds: theorems as code (theory section 4). Each knows of which object it speaks, its assumptions and its value at
+// every checkpoint.
+#pragma once
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host/curve.hpp"
+#include "host/experiment.hpp"
+#include "host/objective.hpp"
+
+namespace pathbound {
+
+enum class AssumptionStatus { proved, observed, failed, unchecked };
+const char* name_of(AssumptionStatus);
+
+struct Assumption {
+  std::string name;
+  AssumptionStatus status = AssumptionStatus::unchecked;
+  std::string detail;
+};
+
+/// A theorem applied to a curve. `value` is NaN at every checkpoint when the theorem gives no number (an assumption
+/// without which the formula has no meaning failed).
+struct BoundValue {
+  std::string theorem;    ///< B3, B3p, B3d, B4, B4Y, B4d
+  std::string speaks_of;  ///< "sde" or "iterates"
+  std::string quantity = "suboptimality";
+  std::vector<std::pair<std::string, double>> constants;  ///< as printed in results.json: mu, L, Delta, V, omega, ...
+  std::vector<Assumption> assumptions;
+  std::vector<double> value;
+  bool applicable() const;  ///< no assumption failed
+};
+
+struct BoundInfo {
+  std::string theorem, alias, speaks_of, summary, source;
+};
+/// In the order of theory section 4.
+const std::vector<BoundInfo>& bound_registry();
+
+/// Evaluates the theorem at the curve's checkpoints. Steps are walked one by one only for bounds that are recursions.
+BoundValue evaluate_bound(const std::string& theorem, const CurveConfig& config, const Objective& objective,
+                          const Curve& curve);
+/// Needs the largest |grad_j f| over every step (B4Y, B4d): the engine then tracks it.
+bool needs_gradient_tracking(const std::string& theorem);
+
+/// Noise constants (theory section 1). Infinity where they do not exist.
+double noise_variance(LawKind law, double nu);              ///< Var zeta
+double noise_xi(LawKind law, double nu, double y);          ///< Xi(y) = F(y) - 1/2
+double noise_density_factor(LawKind law, double nu);        ///< l = 2 F'(0)
+double compressor_omega(const CurveConfig& curve, int dim, int worker);
+
+}  // namespace pathbound

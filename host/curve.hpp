@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Curve: statistics of many paths of one process at checkpoints, ready to be judged and written.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "host/experiment.hpp"
+#include "host/objective.hpp"
+#include "kernels/simulate.hpp"
+
+namespace pathbound {
+
+enum class Band { bonferroni_t, median_of_means, none };
+/// What the reported mean estimates (theory O9): E S; E[S | not diverged]; nothing that exists.
+enum class MeanIs { expectation, restricted, does_not_exist };
+const char* name_of(Band);
+const char* name_of(MeanIs);
+
+/// All vectors have one entry per checkpoint. A number that does not exist is NaN (null in results.json).
+struct Curve {
+  std::string name;
+  std::vector<std::uint64_t> step;
+  std::vector<double> time;  ///< sum of the prescribed step sizes before that step (k eta when constant)
+  std::uint64_t paths = 0;
+  std::vector<std::uint64_t> finite;
+  std::vector<double> mean, standard_error, lower, upper, min, max, grad_norm, regime;
+  std::array<std::vector<double>, 5> quantiles;  ///< curve_quantiles
+  Band band = Band::bonferroni_t;
+  MeanIs mean_is = MeanIs::expectation;
+  /// The sampling variance of S is infinite or cannot be trusted (O9): no Student limits, no verdict from it.
+  bool variance_doubtful = false;
+  std::string variance_reason;
+  std::vector<std::string> notes;
+  // What verdicts need beside the above.
+  std::vector<double> variance;         ///< of S over paths, M2 / (n - 1)
+  std::vector<double> skew;             ///< sample skewness (0 when M2 = 0)
+  std::vector<double> max_grad;         ///< largest |grad_j f| at the checkpoint
+  std::vector<double> max_grad_so_far;  ///< over every step up to it, if tracked
+  double pl_min = 0.0, pl_max = 0.0;    ///< extremes over all checkpoints of |grad f|^2 / (2 S); 0, 0: none seen
+  double seconds = 0.0;
+};
+
+/// Moments of S that exist for this curve (theory O9), decided before simulating.
+struct MomentReport {
+  bool mean_exists = true;      ///< for all steps
+  bool variance_exists = true;  ///< E S^2 finite and not exploding
+  MeanIs mean_is = MeanIs::expectation;
+  std::string reason;  ///< why not, in words with the numbers, empty when both exist
+};
+MomentReport moments_of(const CurveConfig& curve, const Objective& objective);
+
+/// Builds the curve with its simultaneous band at the given confidence (Bonferroni over the checkpoints).
+Curve make_curve(const CurveConfig& config, const Objective& objective, const SimResult& result,
+                 double confidence = 0.99);
+
+}  // namespace pathbound

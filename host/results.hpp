@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run leaves behind: results.json, curves.csv, report.html (design section 5), written together or not at all.
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "host/curve.hpp"
+#include "host/experiment.hpp"
+#include "host/verdict.hpp"
+
+namespace pathbound {
+
+struct Environment {
+  std::string version, commit, backend, device, isa;
+  int threads = 0;
+};
+
+struct Performance {
+  double seconds = 0.0;
+  double path_steps = 0.0;
+};
+
+struct Results {
+  Experiment experiment;
+  Environment environment;
+  std::vector<Curve> curves;
+  std::vector<Verdict> bounds;
+  Performance performance;
+};
+
+/// The whole of results.json. Numbers are shortest round-trip decimals; NaN and infinities are null.
+nlohmann::ordered_json to_json(const Results& results);
+/// curves.csv: curve,step,time,paths,finite,mean,stderr,lower,upper,min,max,q05,q25,q50,q75,q95,grad_norm,regime
+std::string to_csv(const Results& results);
+/// One self-contained page from results.json (no network): curves with bands and quantiles, bounds, verdicts.
+std::string render_report(const nlohmann::ordered_json& results);
+/// The verdict table for the terminal (also used by bench_bounds), plain text, at most `width` columns.
+std::string verdict_table(const Results& results, int width = 120);
+
+/// Writes all files into `directory` (made if missing): each to a temporary name beside its place first, all renamed
+/// at the end. Throws MachineError (disk full, no permission: exit 3) or InputError (the path is a file: exit 2) and
+/// then leaves nothing new behind.
+void write_files(const std::string& directory, const std::vector<std::pair<std::string, std::string>>& name_and_content);
+
+}  // namespace pathbound

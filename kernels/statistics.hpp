@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is kept of many paths at one checkpoint, and how two such records merge. Sums are dyadic-tree sums in double
+// (design 2.3): node(l, j) = node(l-1, 2j) + node(l-1, 2j+1).
+#pragma once
+#include <cstdint>
+
+#include "kernels/hd.hpp"
+
+namespace pathbound {
+
+/// One node of the tree at one checkpoint: the paths that have not diverged by then.
+struct Record {
+  std::uint64_t finite = 0;      ///< paths not diverged
+  double sum = 0.0;              ///< sum of S
+  double m2 = 0.0;               ///< sum of (S - mean)^2
+  double m3 = 0.0;               ///< sum of (S - mean)^3
+  double min = 0.0;              ///< extremes of S (meaningless when finite = 0)
+  double max = 0.0;
+  double grad_norm_sum = 0.0;    ///< sum of |grad f|
+  double max_grad = 0.0;         ///< largest |grad_j f| at this checkpoint, over paths and coordinates
+  double max_grad_so_far = 0.0;  ///< the same over every step up to here (over all paths; only if tracked, else max_grad)
+  double pl_min = 0.0;           ///< extremes of |grad f|^2 / (2 S) over paths with S > 0 (0, 0 when there are none)
+  double pl_max = 0.0;
+};
+
+/// Merges b, the right sibling, into a. Merging an empty record changes nothing but the gradient maxima.
+PATHBOUND_HD void merge(Record& a, const Record& b) {
+  a.max_grad_so_far = b.max_grad_so_far > a.max_grad_so_far ? b.max_grad_so_far : a.max_grad_so_far;
+  if (b.finite == 0) return;
+  if (a.finite == 0) {
+    const double so_far = a.max_grad_so_far;
+    a = b;
+    a.max_grad_so_far = so_far;
+    return;
+  }
+  // Pebay (2008), pairwise update of the second and third central moments.
+  const double na = static_cast<double>(a.finite), nb = static_cast<double>(b.finite), n = na + nb;
+  const double delta = b.sum / nb - a.sum / na;
+  const double term = delta * delta * (na * nb / n);
+  a.m3 = (a.m3 + b.m3) + (term * delta * ((na - nb) / n) + 3.0 * delta * ((na * b.m2 - nb * a.m2) / n));
+  a.m2 = (a.m2 + b.m2) + term;
+  a.sum = a.sum + b.sum;
+  a.finite += b.finite;
+  a.min = b.min < a.min ? b.min : a.min;
+  a.max = b.max > a.max ? b.max : a.max;
+  a.grad_norm_sum = a.grad_norm_sum + b.grad_norm_sum;
+  a.max_grad = b.max_grad > a.max_grad ? b.max_grad : a.max_grad;
+  if (b.pl_max > 0.0) {
+    a.pl_min = a.pl_max > 0.0 && a.pl_min < b.pl_min ? a.pl_min : b.pl_min;
+    a.pl_max = b.pl_max > a.pl_max ? b.pl_max : a.pl_max;
+  }
+}
+
+/// The log-histogram behind the quantiles: the exponent and the top 6 mantissa bits of S as a float, clamped to
+/// [2^-100, 2^100] (1.6% wide bins). S <= 2^-100, zero and negative values too, fall into bin 0.
+inline constexpr std::uint32_t histogram_first = (127u - 100u) << 6;
+inline constexpr std::uint32_t histogram_last = (127u + 100u) << 6;
+inline constexpr int histogram_bins = static_cast<int>(histogram_last - histogram_first) + 1;
+
+PATHBOUND_HD int histogram_bin(float s) {
+  if (!(s > 0x1p-100f)) return 0;
+  if (s >= 0x1p100f) return histogram_bins - 1;
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &s, sizeof bits);
+  return static_cast<int>((bits >> 17) - histogram_first);
+}
+
+/// The middle of a bin, as the exact mean of its two edges (bin 0: 2^-100; the last: 2^100).
+PATHBOUND_HD double histogram_midpoint(int bin) {
+  if (bin <= 0) return 0x1p-100;
+  if (bin >= histogram_bins - 1) return 0x1p100;
+  const std::uint32_t low = (histogram_first + static_cast<std::uint32_t>(bin)) << 17;
+  const std::uint32_t high = low + (1u << 17);
+  float a, b;
+  __builtin_memcpy(&a, &low, sizeof a);
+  __builtin_memcpy(&b, &high, sizeof b);
+  return 0.5 * (static_cast<double>(a) + static_cast<double>(b));
+}
+
+}  // namespace pathbound
