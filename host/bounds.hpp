@@ -31,6 +31,9 @@ struct BoundValue {
   std::vector<std::pair<std::string, double>> constants;  ///< as printed in results.json: mu, L, Delta, V, omega, ...
   std::vector<Assumption> assumptions;
   std::vector<double> value;
+  /// B3, B3p on an isotropic quadratic: the factor by which the method's stationary level exceeds the bound, exactly
+  /// Delta / (Delta - eta h / 2); infinite when the method has no stationary level. 0: not known.
+  double predicted_excess = 0.0;
   bool applicable() const;  ///< no assumption failed
 };
 

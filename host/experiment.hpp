@@ -41,6 +41,7 @@ struct ObjectiveConfig {
   double condition = 10.0;     ///< least_squares, synthetic: condition number of A^T A / n on its range
   std::uint64_t data_seed = 1; ///< synthetic data
   std::string file;            ///< CSV or LIBSVM data file, resolved against the experiment's folder; empty: synthetic
+  std::string file_as_given;   ///< the same as the experiment file names it
   double lam = 0.0;            ///< logistic, saddle
 };
 
@@ -99,6 +100,8 @@ struct Experiment {
   std::uint64_t steps = 0;
   Precision precision = Precision::single;
   double limit = 1e30;
+  int checkpoints = 0;                          ///< intervals; 0 when checkpoint_steps were given
+  std::vector<std::uint64_t> checkpoint_steps;  ///< as given; each curve holds its own resolved list
   ObjectiveConfig objective;
   std::vector<CurveConfig> curves;
   std::vector<BoundConfig> bounds;
@@ -140,5 +143,9 @@ const std::vector<ComponentInfo>& law_registry();
 const std::vector<ComponentInfo>& method_registry();
 const std::vector<ComponentInfo>& compressor_registry();
 const std::vector<ComponentInfo>& schedule_registry();
+const std::vector<ComponentInfo>& spectrum_registry();  ///< kinds of objective.spectrum
+/// The tables of the file with the keys that do not depend on a kind: experiment (the top level), objective, spectrum,
+/// noise, workers, curve, compressor, schedule, adaptive, bound.
+const std::vector<ComponentInfo>& table_registry();
 
 }  // namespace pathbound

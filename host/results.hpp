@@ -31,6 +31,8 @@ struct Results {
 
 /// The whole of results.json. Numbers are shortest round-trip decimals; NaN and infinities are null.
 nlohmann::ordered_json to_json(const Results& results);
+/// The text of results.json: the shortest decimals that read back the same, one line per series.
+std::string to_text(const nlohmann::ordered_json& json);
 /// curves.csv: curve,step,time,paths,finite,mean,stderr,lower,upper,min,max,q05,q25,q50,q75,q95,grad_norm,regime
 std::string to_csv(const Results& results);
 /// One self-contained page from results.json (no network): curves with bands and quantiles, bounds, verdicts.

@@ -8,6 +8,13 @@
 #define PATHBOUND_HD inline __attribute__((always_inline))
 #endif
 
+/// For functions too large to be inlined at every call.
+#if defined(__CUDACC__)
+#define PATHBOUND_HD_CALL __host__ __device__
+#else
+#define PATHBOUND_HD_CALL __attribute__((noinline))
+#endif
+
 #if defined(__CUDACC__)
 #define PATHBOUND_UNROLL _Pragma("unroll")
 #elif defined(__clang__)

@@ -46,6 +46,7 @@ struct u64x4 {
 template <>
 struct RealTraits<f32x8> {
   using Scalar = float;
+  using Double = f64x4;
   using Bits = u32x8;
   using Mask = m32x8;
   static constexpr int lanes = 8;
@@ -53,6 +54,7 @@ struct RealTraits<f32x8> {
 template <>
 struct RealTraits<f64x4> {
   using Scalar = double;
+  using Double = f64x4;
   using Bits = u64x4;
   using Mask = m64x4;
   static constexpr int lanes = 4;

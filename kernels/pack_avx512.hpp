@@ -46,6 +46,7 @@ struct u64x8 {
 template <>
 struct RealTraits<f32x16> {
   using Scalar = float;
+  using Double = f64x8;
   using Bits = u32x16;
   using Mask = m32x16;
   static constexpr int lanes = 16;
@@ -53,6 +54,7 @@ struct RealTraits<f32x16> {
 template <>
 struct RealTraits<f64x8> {
   using Scalar = double;
+  using Double = f64x8;
   using Bits = u64x8;
   using Mask = m64x8;
   static constexpr int lanes = 8;

@@ -10,7 +10,7 @@
 namespace pathbound {
 inline namespace PATHBOUND_ISA {
 
-/// What a Real is made of. `Scalar`: float or double. `Bits`: unsigned integers of the same width, lane by lane.
+/// What a Real is made of. `Scalar`: float or double. `Double`: the double form of the same instruction set. `Bits`: unsigned integers of the same width, lane by lane.
 /// `Mask`: one truth value a lane. `lanes`: how many scalars. Random words are held one a lane in `Bits` (for double
 /// the low half of each 64-bit lane; the high half is undefined until it is masked).
 template <class F>
@@ -19,6 +19,7 @@ struct RealTraits;
 template <>
 struct RealTraits<float> {
   using Scalar = float;
+  using Double = double;
   using Bits = std::uint32_t;
   using Mask = bool;
   static constexpr int lanes = 1;
@@ -26,6 +27,7 @@ struct RealTraits<float> {
 template <>
 struct RealTraits<double> {
   using Scalar = double;
+  using Double = double;
   using Bits = std::uint64_t;
   using Mask = bool;
   static constexpr int lanes = 1;
@@ -33,6 +35,8 @@ struct RealTraits<double> {
 
 template <class F>
 using ScalarOf = typename RealTraits<F>::Scalar;
+template <class F>
+using DoubleOf = typename RealTraits<F>::Double;
 template <class F>
 using BitsOf = typename RealTraits<F>::Bits;
 template <class F>

@@ -83,6 +83,7 @@ struct SimSpec {
   double schedule_k0 = 1.0;
   double schedule_p = 0.5;
 
+  bool track_pl = false;        ///< keep the extremes of |grad f|^2 / (2 S) at the checkpoints
   bool track_gradient = false;  ///< keep max_j |grad_j f| over every step so far, not only at the checkpoints
 };
 

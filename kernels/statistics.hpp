@@ -33,12 +33,20 @@ PATHBOUND_HD void merge(Record& a, const Record& b) {
     a.max_grad_so_far = so_far;
     return;
   }
-  // Pebay (2008), pairwise update of the second and third central moments.
-  const double na = static_cast<double>(a.finite), nb = static_cast<double>(b.finite), n = na + nb;
-  const double delta = b.sum / nb - a.sum / na;
-  const double term = delta * delta * (na * nb / n);
-  a.m3 = (a.m3 + b.m3) + (term * delta * ((na - nb) / n) + 3.0 * delta * ((na * b.m2 - nb * a.m2) / n));
-  a.m2 = (a.m2 + b.m2) + term;
+  // Pebay (2008), pairwise update of the second and third central moments; siblings are mostly of equal size.
+  const double na = static_cast<double>(a.finite), nb = static_cast<double>(b.finite);
+  if (a.finite == b.finite) {
+    const double delta = (b.sum - a.sum) / na;
+    const double term = delta * delta * (0.5 * na);
+    a.m3 = (a.m3 + b.m3) + delta * (1.5 * (b.m2 - a.m2));
+    a.m2 = (a.m2 + b.m2) + term;
+  } else {
+    const double n = na + nb;
+    const double delta = b.sum / nb - a.sum / na;
+    const double term = delta * delta * (na * nb / n);
+    a.m3 = (a.m3 + b.m3) + (term * delta * ((na - nb) / n) + 3.0 * delta * ((na * b.m2 - nb * a.m2) / n));
+    a.m2 = (a.m2 + b.m2) + term;
+  }
   a.sum = a.sum + b.sum;
   a.finite += b.finite;
   a.min = b.min < a.min ? b.min : a.min;

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/engine.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <new>
+#include <thread>
+
+#include "host/version.hpp"
+
+namespace pathbound {
+
+namespace {
+
+const CurveConfig& curve_named(const Experiment& experiment, const std::string& name) {
+  return *std::find_if(experiment.curves.begin(), experiment.curves.end(),
+                       [&](const CurveConfig& c) { return c.name == name; });
+}
+
+/// Uniforms of the compressor's stream a step (part of the stream's definition).
+int compressor_uniforms(const CurveConfig& curve, int dim) {
+  int total = 0;
+  switch (curve.compressor.kind) {
+    case CompressorKind::identity: break;
+    case CompressorKind::bernoulli: total = curve.workers.count * dim; break;
+    case CompressorKind::rand_k:
+      for (const int k : curve.workers.k) total += std::min(k, dim - k);
+      break;
+  }
+  return total;
+}
+
+int thread_count(int threads) {
+  return threads > 0 ? threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+}  // namespace
+
+template <class R>
+CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, const Objective& objective) {
+  const int dim = objective.config().dim;
+  spec.seed = curve.seed;
+  spec.n_paths = curve.paths;
+  spec.n_steps = curve.steps;
+  checkpoints_ = curve.checkpoint_steps;
+  spec.checkpoint_steps = checkpoints_.data();
+  spec.n_checkpoints = static_cast<int>(checkpoints_.size());
+  spec.limit = experiment.limit;
+  spec.method = curve.method;
+  spec.objective = objective.spec<R>();
+  for (const double x : objective.config().start) start_.push_back(static_cast<R>(x));
+  spec.start = start_.data();
+  spec.law = curve.noise.law;
+  spec.nu = curve.noise.nu;
+  spec.n_workers = curve.workers.count;
+  for (int i = 0; i < curve.workers.count; ++i) {
+    const auto worker = static_cast<std::size_t>(i);
+    const double scale = curve.workers.scale[worker], batch = curve.workers.batch[worker];
+    WorkerSpec<R> w;
+    w.scale = static_cast<R>(scale / std::sqrt(batch));
+    w.scale_sq = static_cast<R>(scale * scale / batch);
+    w.affine_sq = static_cast<R>(curve.noise.affine * curve.noise.affine / batch);
+    if (curve.compressor.kind == CompressorKind::rand_k) {
+      w.keep = curve.workers.k[worker];
+      w.inverse_keep = static_cast<R>(static_cast<double>(dim) / w.keep);
+    } else if (curve.compressor.kind == CompressorKind::bernoulli) {
+      // p as a whole number of 2^-32: kept when the word is at most keep_below.
+      const double words = std::round(curve.compressor.p * 0x1p32);
+      w.keep_below = static_cast<std::uint32_t>(std::clamp(words - 1.0, 0.0, 0x1p32 - 1.0));
+      w.inverse_keep = static_cast<R>(1.0 / curve.compressor.p);
+    }
+    workers_.push_back(w);
+  }
+  spec.workers = workers_.data();
+  spec.affine = curve.noise.affine > 0.0;
+  spec.compressor = curve.compressor.kind;
+  spec.compressor_uniforms = compressor_uniforms(curve, dim);
+  spec.schedule = curve.schedule.kind;
+  spec.eta = curve.eta;
+  spec.schedule_k0 = curve.schedule.k0;
+  spec.schedule_p = curve.schedule.p;
+  for (const BoundConfig& bound : experiment.bounds) {
+    if (bound.curve != curve.name) continue;
+    spec.track_pl = true;
+    if (needs_gradient_tracking(bound.theorem)) spec.track_gradient = true;
+  }
+}
+template class CurveSpec<float>;
+template class CurveSpec<double>;
+
+SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
+                   const RunOptions& options, const std::function<void(double)>& progress) {
+  SimOptions sim;
+  sim.threads = options.threads;
+  sim.isa = options.isa;
+  sim.progress = progress;
+  sim.stop = options.stop;
+  try {
+    if (experiment.precision == Precision::double_)
+      return simulate_cpu<double>(CurveSpec<double>(experiment, curve, objective).spec, sim);
+    return simulate_cpu<float>(CurveSpec<float>(experiment, curve, objective).spec, sim);
+  } catch (const std::bad_alloc&) {
+    throw MachineError(fmt::format(
+        "out of memory: curve '{}' needs about {:.0f} MB for {} records on {} threads (fewer checkpoints or --threads?)",
+        curve.name, memory_estimate(experiment, options.threads) / 1e6, curve.checkpoint_steps.size(),
+        thread_count(options.threads)));
+  }
+}
+
+Results run_experiment(const Experiment& experiment, const RunOptions& options) {
+  Results results;
+  results.experiment = experiment;
+  results.environment = {version(), commit(), "cpu", "cpu", name_of(options.isa), thread_count(options.threads)};
+  const Objective objective(experiment.objective);
+  double total = 0.0;
+  for (const CurveConfig& curve : experiment.curves)
+    total += static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
+  double done = 0.0;
+  // The drawn band is simultaneous at the strictest level any verdict of the file asks for, 99% by default.
+  for (const CurveConfig& curve : experiment.curves) {
+    std::function<void(double)> progress;
+    if (options.progress) progress = [&](double here) { options.progress(curve.name, done + here, total); };
+    const SimResult sim = simulate(experiment, curve, objective, options, progress);
+    results.curves.push_back(make_curve(curve, objective, sim));
+    const double path_steps = static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
+    done += path_steps;
+    results.performance.seconds += sim.seconds;
+    results.performance.path_steps += path_steps;
+  }
+  for (const BoundConfig& bound : experiment.bounds) {
+    const CurveConfig& config = curve_named(experiment, bound.curve);
+    const auto curve = std::find_if(results.curves.begin(), results.curves.end(),
+                                    [&](const Curve& c) { return c.name == bound.curve; });
+    results.bounds.push_back(judge(bound, evaluate_bound(bound.theorem, config, objective, *curve), config, *curve,
+                                   experiment.limit));
+  }
+  cross_reference(results.bounds);
+  return results;
+}
+
+Isa isa_from_environment() {
+  const char* wanted = std::getenv("PATHBOUND_ISA");
+  if (wanted == nullptr || *wanted == '\0') return best_isa();
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    if (std::string(wanted) != name_of(isa)) continue;
+    if (!isa_available(isa))
+      throw InputError(fmt::format("PATHBOUND_ISA = {}: this machine (or this build) does not have it (it has up to {})",
+                                   wanted, name_of(best_isa())));
+    return isa;
+  }
+  throw InputError(fmt::format("PATHBOUND_ISA = {}: must be scalar, avx2 or avx512", wanted));
+}
+
+double memory_estimate(const Experiment& experiment, int threads) {
+  double worst = 0.0;
+  for (const CurveConfig& curve : experiment.curves) {
+    const double records = static_cast<double>(curve.checkpoint_steps.size());
+    const double real = experiment.precision == Precision::double_ ? 8.0 : 4.0;
+    const double dim = experiment.objective.dim;
+    // Histogram pages touched (two a record, seen in practice), records of the tree, and the rows of a block.
+    const double per_thread = records * (8192.0 + 24.0 * sizeof(Record)) +
+                              32.0 * (real * (4.0 * dim + experiment.objective.rows) + 8.0 * dim);
+    worst = std::max(worst, 2e7 + per_thread * thread_count(threads) + records * 128.0 * 8.0);
+  }
+  return worst;
+}
+
+}  // namespace pathbound

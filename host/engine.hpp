@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine: an experiment in, curves and verdicts out.
+#pragma once
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "host/results.hpp"
+#include "kernels/simulate.hpp"
+
+namespace pathbound {
+
+struct RunOptions {
+  int threads = 0;  ///< 0: every hardware thread
+  Isa isa = best_isa();
+  /// Progress: the curve at work, path-steps done and to do over the whole experiment. May be empty.
+  std::function<void(const std::string& curve, double done, double total)> progress;
+  const std::atomic<bool>* stop = nullptr;
+};
+
+/// A CurveConfig as the kernels take it. Owns what the SimSpec points to, except the objective's arrays.
+template <class R>
+class CurveSpec {
+ public:
+  CurveSpec(const Experiment& experiment, const CurveConfig& curve, const Objective& objective);
+  CurveSpec(const CurveSpec&) = delete;
+  CurveSpec& operator=(const CurveSpec&) = delete;
+  SimSpec<R> spec;
+
+ private:
+  std::vector<R> start_;
+  std::vector<WorkerSpec<R>> workers_;
+  std::vector<std::uint64_t> checkpoints_;
+};
+
+/// Simulates one curve. Throws Interrupted; MachineError when memory runs out.
+SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
+                   const RunOptions& options, const std::function<void(double)>& progress = {});
+
+/// Runs every curve and judges every bound.
+Results run_experiment(const Experiment& experiment, const RunOptions& options);
+
+/// PATHBOUND_ISA, or the best the machine has. Throws InputError for an unknown name or one this machine lacks.
+Isa isa_from_environment();
+
+/// What a run costs, for `check`: bytes of memory at the peak (statistics and working memory, all threads).
+double memory_estimate(const Experiment& experiment, int threads);
+
+}  // namespace pathbound

@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: pathbound run | check | list | trace | sample | bits.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <limits>
+#include <new>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "host/engine.hpp"
+#include "host/shipped.hpp"
+#include "host/version.hpp"
+
+namespace fs = std::filesystem;
+using namespace pathbound;
+
+namespace {
+
+enum Exit : int { done = 0, unexpected = 1, bad_input = 2, bad_machine = 3, interrupted = 130 };
+
+std::atomic<bool> stop_requested{false};
+void on_signal(int) {
+  stop_requested = true;
+  std::signal(SIGINT, SIG_DFL);  // a second Ctrl-C ends the program at once
+}
+
+/// stdout as a checked stream: a full disk or a closed pipe is an error of the machine, not silence.
+void print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size())
+    throw MachineError(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
+}
+void flush_stdout() {
+  if (std::fflush(stdout) != 0) throw MachineError(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
+}
+
+struct CommonOptions {
+  Overrides overrides;
+  std::string backend = "auto";
+  int threads = 0;
+  bool quiet = false;
+};
+
+void require_backend(const std::string& backend) {
+  if (backend == "cuda")
+    throw MachineError("--backend cuda: this build has no CUDA backend (use --backend cpu, the same bits)");
+}
+
+/// One line on a terminal: what is done, how fast, how long still.
+class ProgressLine {
+ public:
+  explicit ProgressLine(bool quiet) : on_(!quiet && isatty(STDERR_FILENO) != 0), start_(Clock::now()) {}
+  ~ProgressLine() { clear(); }
+  void update(const std::string& curve, double path_steps, double total) {
+    if (!on_) return;
+    const auto now = Clock::now();
+    if (now - last_ < std::chrono::milliseconds(100)) return;
+    last_ = now;
+    const double seconds = std::chrono::duration<double>(now - start_).count();
+    const double rate = path_steps / std::max(seconds, 1e-9);
+    const double left = rate > 0 ? (total - path_steps) / rate : 0.0;
+    fmt::print(stderr, "\r\033[K{:.40}: {:3.0f}%  {:.3g} path-steps/s  {:.0f} s left", curve, 100.0 * path_steps / total,
+               rate, left);
+    std::fflush(stderr);
+    shown_ = true;
+  }
+  void clear() {
+    if (shown_) fmt::print(stderr, "\r\033[K");
+    shown_ = false;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  bool on_, shown_ = false;
+  Clock::time_point start_, last_{};
+};
+
+// -------------------------------------------------------------------------------------------------- run
+int run(const std::vector<std::string>& files, const std::string& out, const CommonOptions& common) {
+  require_backend(common.backend);
+  RunOptions options;
+  options.threads = common.threads;
+  options.isa = isa_from_environment();
+  options.stop = &stop_requested;
+
+  // Everything that can be wrong with the input is found before any work.
+  std::vector<Experiment> experiments;
+  std::vector<std::string> directories;
+  std::set<std::string> seen;
+  std::string problems;
+  for (const std::string& file : files) {
+    try {
+      const std::string path = find_experiment(file);
+      const std::string stem = fs::path(path).stem().string();
+      const fs::path base = out.empty() ? fs::path("results") / stem : files.size() > 1 ? fs::path(out) / stem : fs::path(out);
+      if (!seen.insert(base.lexically_normal().string()).second)
+        throw InputError(fmt::format("{}: another file would write to {} too (run them one by one with -o)", file, base.string()));
+      check_output_directory(base.string());
+      experiments.push_back(load_experiment(path, common.overrides));
+      directories.push_back(base.string());
+    } catch (const InputError& error) {
+      problems += problems.empty() ? error.what() : std::string("\n") + error.what();
+    }
+  }
+  if (!problems.empty()) throw InputError(problems);
+
+  bool as_expected = true;
+  for (std::size_t i = 0; i < experiments.size(); ++i) {
+    ProgressLine line(common.quiet);
+    options.progress = [&](const std::string& curve, double finished, double total) { line.update(curve, finished, total); };
+    const Results results = run_experiment(experiments[i], options);
+    line.clear();
+    const nlohmann::ordered_json json = to_json(results);
+    write_files(directories[i], {{"results.json", json.dump(1) + "\n"},
+                                 {"curves.csv", to_csv(results)},
+                                 {"report.html", render_report(json)}});
+    for (const Verdict& verdict : results.bounds) as_expected = as_expected && verdict.as_expected();
+    if (!common.quiet) {
+      if (i > 0) print("\n");
+      print(verdict_table(results));
+      print(fmt::format("\n{} path-steps in {:.2f} s ({:.3g} per second, {} threads, {})\nreport: {}\n",
+                        fmt::format("{:.3g}", results.performance.path_steps), results.performance.seconds,
+                        results.performance.path_steps / std::max(results.performance.seconds, 1e-9),
+                        results.environment.threads, results.environment.isa,
+                        (fs::path(directories[i]) / "report.html").string()));
+    } else {
+      for (const Verdict& verdict : results.bounds)
+        if (!verdict.as_expected())
+          fmt::print(stderr, "{}: bound {} on curve '{}' is {}, expected {}\n", files[i], verdict.config.theorem,
+                     verdict.config.curve, name_of(verdict.verdict), name_of(*verdict.config.expect));
+    }
+    flush_stdout();
+  }
+  return as_expected ? done : unexpected;
+}
+
+// -------------------------------------------------------------------------------------------------- check
+/// The curve as it would be before any step is taken: what the assumptions can be judged by without a run.
+Curve unsimulated(const CurveConfig& config, const Objective& objective) {
+  Curve curve;
+  curve.name = config.name;
+  curve.step = config.checkpoint_steps;
+  double largest = 0.0;
+  for (const double g : objective.constants().gradient_at_start) largest = std::max(largest, std::abs(g));
+  const std::size_t n = curve.step.size();
+  curve.time.resize(n);
+  for (std::size_t c = 0; c < n; ++c) curve.time[c] = static_cast<double>(curve.step[c]) * config.eta;
+  curve.max_grad.assign(n, largest);
+  curve.max_grad_so_far.assign(n, largest);
+  return curve;
+}
+
+double seconds_per_path_step(Experiment experiment, CurveConfig curve, const Objective& objective,
+                             const RunOptions& options) {
+  curve.paths = block_paths;
+  curve.steps = std::min<std::uint64_t>(curve.steps, 64);
+  curve.checkpoint_steps = {0, curve.steps};
+  RunOptions one = options;
+  one.threads = 1;
+  simulate(experiment, curve, objective, one);
+  double best = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < 3; ++i) best = std::min(best, simulate(experiment, curve, objective, one).seconds);
+  return best / static_cast<double>(curve.paths * curve.steps);
+}
+
+int check(const std::vector<std::string>& files, const CommonOptions& common) {
+  std::string problems;
+  RunOptions options;
+  options.threads = common.threads;
+  options.isa = isa_from_environment();
+  const int threads =
+      common.threads > 0 ? common.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  for (const std::string& file : files) {
+    try {
+      const std::string path = find_experiment(file);
+      const Experiment experiment = load_experiment(path, common.overrides);
+      const Objective objective(experiment.objective);
+      const ObjectiveConstants& constants = objective.constants();
+      auto shown = [](const Constant& c) { return c.value ? fmt::format("{:.6g}", *c.value) : std::string("none"); };
+      print(fmt::format("{}: {}\n  objective {} (dim {}): mu {}, L {}, L0 {}, L1 {}, f* {:.6g}, S(x0) {:.6g}\n", path,
+                        experiment.title.empty() ? "(no title)" : experiment.title, name_of(experiment.objective.kind),
+                        experiment.objective.dim, shown(constants.mu), shown(constants.L), shown(constants.L0),
+                        shown(constants.L1), constants.f_star, constants.suboptimality_at_start));
+      double seconds = 0.0;
+      for (const CurveConfig& curve : experiment.curves) {
+        const double path_steps = static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
+        const double cost = seconds_per_path_step(experiment, curve, objective, options) * path_steps / threads;
+        seconds += cost;
+        print(fmt::format("  curve '{}': {}, {} workers, {} paths x {} steps, {} records, about {:.2g} s\n", curve.name,
+                          name_of(curve.method), curve.workers.count, curve.paths, curve.steps,
+                          curve.checkpoint_steps.size(), cost));
+        const MomentReport moments = moments_of(curve, objective);
+        if (!moments.reason.empty()) print(fmt::format("    {}\n", moments.reason));
+      }
+      for (const BoundConfig& bound : experiment.bounds) {
+        const auto curve = std::find_if(experiment.curves.begin(), experiment.curves.end(),
+                                        [&](const CurveConfig& c) { return c.name == bound.curve; });
+        const BoundValue value = evaluate_bound(bound.theorem, *curve, objective, unsimulated(*curve, objective));
+        std::string why;
+        for (const Assumption& assumption : value.assumptions)
+          if (assumption.status == AssumptionStatus::failed)
+            why += fmt::format("{}{}: {}", why.empty() ? "" : "; ", assumption.name, assumption.detail);
+        print(fmt::format("  bound {} on '{}': {}\n", bound.theorem, bound.curve,
+                          why.empty() ? "applies, as far as can be said before the run" : "not applicable (" + why + ")"));
+      }
+      print(fmt::format("  in all about {:.2g} s on {} threads ({}), {:.0f} MB\n", seconds, threads, name_of(options.isa),
+                        memory_estimate(experiment, common.threads) / 1e6));
+    } catch (const InputError& error) {
+      problems += problems.empty() ? error.what() : std::string("\n") + error.what();
+    }
+  }
+  flush_stdout();
+  if (!problems.empty()) throw InputError(problems);
+  return done;
+}
+
+// -------------------------------------------------------------------------------------------------- list
+void print_components(const std::string& title, const std::vector<ComponentInfo>& components) {
+  print(title + "\n");
+  for (const ComponentInfo& component : components) {
+    print(fmt::format("  {:<16} {}\n", component.name, component.summary));
+    for (const KeyInfo& key : component.keys)
+      print(fmt::format("  {:<16}   {}: {}, {} [{}]\n", "", key.name, key.meaning, key.allowed, key.fallback));
+  }
+}
+
+int list(const std::string& what) {
+  const bool all = what.empty();
+  if (all || what == "objectives") print_components("objectives", objective_registry());
+  if (all || what == "methods") print_components("methods", method_registry());
+  if (all || what == "models") print("models\n  (none in this version)\n");
+  if (all || what == "laws") print_components("laws", law_registry());
+  if (all || what == "compressors") print_components("compressors", compressor_registry());
+  if (all || what == "schedules") print_components("schedules", schedule_registry());
+  if (all || what == "adaptive") print("adaptive\n  none             no adaptive factor (the only one in this version)\n");
+  if (all || what == "bounds") {
+    print("bounds\n");
+    for (const BoundInfo& bound : bound_registry())
+      print(fmt::format("  {:<16} of the {}: {} [{}]\n",
+                        bound.alias.empty() ? bound.theorem : bound.theorem + " (" + bound.alias + ")", bound.speaks_of,
+                        bound.summary, bound.source));
+  }
+  if (all || what == "experiments") {
+    print("experiments\n");
+    for (const ShippedExperiment& experiment : shipped_experiments())
+      print(fmt::format("  {:<34} {}\n", experiment.name, experiment.title));
+  }
+  if (all || what == "devices") {
+    print("devices\n");
+    print(fmt::format("  cpu              {} threads, instruction sets:{}{}{}\n",
+                      std::max(1u, std::thread::hardware_concurrency()), " scalar",
+                      isa_available(Isa::avx2) ? " avx2" : "", isa_available(Isa::avx512) ? " avx512" : ""));
+  }
+  flush_stdout();
+  return done;
+}
+
+// -------------------------------------------------------------------------------------------------- trace
+int trace(const std::string& file, const std::string& curve_name, std::uint64_t path, std::uint64_t every,
+          const CommonOptions& common) {
+  const Isa isa = isa_from_environment();
+  const Experiment experiment = load_experiment(find_experiment(file), common.overrides);
+  std::string names;
+  const CurveConfig* found = nullptr;
+  for (const CurveConfig& curve : experiment.curves) {
+    if (curve.name == curve_name) found = &curve;
+    names += fmt::format("{}'{}'", names.empty() ? "" : ", ", curve.name);
+  }
+  if (found == nullptr)
+    throw InputError(fmt::format("--curve {}: no such curve in {} (it has {})", curve_name, file, names));
+  CurveConfig curve = *found;
+  if (path >= curve.paths)
+    throw InputError(fmt::format("--path {}: curve '{}' has paths 0 to {}", path, curve.name, curve.paths - 1));
+  const std::uint64_t most = 1000000;
+  if (curve.steps / every > most)
+    throw InputError(fmt::format("--every {}: {} steps would be printed (at most {}; --every {} does)", every,
+                                 curve.steps / every, most, curve.steps / most + 1));
+  curve.checkpoint_steps.clear();
+  for (std::uint64_t k = 0; k <= curve.steps; k += every) curve.checkpoint_steps.push_back(k);
+  const Objective objective(experiment.objective);
+  const bool single = experiment.precision == Precision::single;
+  std::string header = "step,suboptimality,grad_norm,diverged";
+  for (int j = 1; j <= experiment.objective.dim; ++j) header += fmt::format(",x{}", j);
+  print(header + "\n");
+  const TraceSink sink = [&](std::uint64_t step, const double* x, double s, double norm, bool diverged) {
+    if (stop_requested) throw Interrupted{};
+    std::string row = fmt::format("{},{},{},{}", step, s, norm, diverged ? 1 : 0);
+    for (int j = 0; j < experiment.objective.dim; ++j)
+      row += single ? fmt::format(",{}", static_cast<float>(x[j])) : fmt::format(",{}", x[j]);
+    print(row + "\n");
+  };
+  if (single)
+    trace_cpu<float>(CurveSpec<float>(experiment, curve, objective).spec, path, isa, sink);
+  else
+    trace_cpu<double>(CurveSpec<double>(experiment, curve, objective).spec, path, isa, sink);
+  flush_stdout();
+  return done;
+}
+
+// -------------------------------------------------------------------------------------------------- sample, bits
+template <class R>
+void sample_as(LawKind law, double nu, int dim, std::uint64_t seed, std::uint64_t rows, bool raw) {
+  int column = 0;
+  std::string text;
+  sample_noise<R>(law, nu, dim, seed, rows, [&](const R* values, std::size_t count) {
+    if (stop_requested) throw Interrupted{};
+    if (raw) {
+      if (std::fwrite(values, sizeof(R), count, stdout) != count)
+        throw MachineError(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
+      return;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      column = column + 1 == dim ? 0 : column + 1;
+      fmt::format_to(std::back_inserter(text), "{}{}", values[i], column == 0 ? '\n' : ',');
+    }
+    if (text.size() > 65536) {
+      print(text);
+      text.clear();
+    }
+  });
+  print(text);
+  flush_stdout();
+}
+
+struct SampleOptions {
+  std::string law, precision = "float";
+  std::optional<double> nu;
+  int dim = 1;
+  std::uint64_t seed = 1, n = 0;
+  bool raw = false;
+};
+
+int sample(const SampleOptions& o) {
+  const bool single = o.precision == "float";
+  LawKind law = LawKind::gaussian;
+  bool needs_nu = false;
+  for (const LawKind kind : {LawKind::gaussian, LawKind::student_t, LawKind::multivariate_t})
+    if (o.law == name_of(kind)) law = kind;
+  needs_nu = law != LawKind::gaussian;
+  if (needs_nu && !o.nu) throw InputError(fmt::format("--law {} needs --nu (degrees of freedom)", o.law));
+  if (!needs_nu && o.nu) throw InputError(fmt::format("--nu does not belong to --law {}", o.law));
+  const double least = single ? 0.3 : 0.06;
+  if (needs_nu && !(*o.nu >= least && *o.nu <= 1e9))
+    throw InputError(fmt::format("--nu {}: must be a number from {} (in {}) to 1e9", *o.nu, least, o.precision));
+  const double words = static_cast<double>(o.n) * 2.0 * o.dim * (single ? 1.0 : 2.0);
+  if (words >= 0x1p60) throw InputError(fmt::format("-n {}: too many (n x dim must stay below 2^58)", o.n));
+  if (single)
+    sample_as<float>(law, o.nu.value_or(0.0), o.dim, o.seed, o.n, o.raw);
+  else
+    sample_as<double>(law, o.nu.value_or(0.0), o.dim, o.seed, o.n, o.raw);
+  return done;
+}
+
+int bits(std::uint64_t seed, std::uint64_t path, std::uint64_t offset, std::uint64_t n, bool raw) {
+  std::vector<std::uint32_t> words(4096);
+  std::string text;
+  for (std::uint64_t i = 0; i < n;) {
+    if (stop_requested) throw Interrupted{};
+    const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(words.size(), n - i));
+    random_words(seed, path, offset + i, count, words.data());
+    if (raw) {
+      if (std::fwrite(words.data(), sizeof(std::uint32_t), count, stdout) != count)
+        throw MachineError(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
+    } else {
+      text.clear();
+      for (std::size_t w = 0; w < count; ++w) fmt::format_to(std::back_inserter(text), "{}\n", words[w]);
+      print(text);
+    }
+    i += count;
+  }
+  flush_stdout();
+  return done;
+}
+
+/// Whole numbers from `least` to `most`, written as plain decimals: "-3", "1e5" and "0x10" are refused.
+CLI::Validator whole(std::uint64_t least, std::uint64_t most) {
+  return CLI::Validator(
+      [least, most](std::string& text) -> std::string {
+        const bool digits = !text.empty() && text.size() <= 20 && text.find_first_not_of("0123456789") == std::string::npos;
+        bool fits = digits;
+        std::uint64_t value = 0;
+        for (const char c : text) {
+          if (!fits) break;
+          const std::uint64_t digit = static_cast<std::uint64_t>(c - '0');
+          fits = value <= (std::numeric_limits<std::uint64_t>::max() - digit) / 10;
+          value = value * 10 + digit;
+        }
+        if (fits && value >= least && value <= most) return {};
+        return fmt::format("'{}' must be a whole number from {} to {}", text, least, most);
+      },
+      fmt::format("{}..{}", least, most));
+}
+
+int parse_and_run(int argc, char** argv) {
+  CLI::App app{"pathbound: Monte Carlo for stochastic optimisers; does this convergence bound hold?"};
+  app.set_version_flag("--version", fmt::format("pathbound {} ({})", version(), commit()));
+  app.require_subcommand(1);
+  constexpr std::uint64_t seed_max = (std::uint64_t(1) << 63) - 1, any64 = std::numeric_limits<std::uint64_t>::max();
+
+  CommonOptions common;
+  auto add_common = [&](CLI::App* command, bool computes) {
+    command->add_option("--seed", common.overrides.seed, "seed, instead of the file's")->check(whole(0, seed_max));
+    command->add_option("--paths", common.overrides.paths, "paths of every curve, instead of the file's")
+        ->check(whole(1, std::uint64_t(1) << 40));
+    command->add_option("--set", common.overrides.set, "key=value instead of the file's, e.g. curve.dcsgd.eta=0.1")
+        ->take_all()
+        ->expected(1);
+    if (!computes) return;
+    command->add_option("--threads", common.threads, "threads (default: all)")->check(whole(1, 4096));
+    command->add_option("--backend", common.backend, "auto, cpu or cuda")
+        ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  };
+
+  std::vector<std::string> files;
+  std::string out;
+  CLI::App* run_command = app.add_subcommand("run", "run experiments: curves, bounds, verdicts, a report");
+  run_command->add_option("FILE", files, "experiment files, or names of shipped experiments")->required();
+  run_command->add_option("-o,--out", out, "folder for results.json, curves.csv, report.html (default results/<stem>)");
+  run_command->add_flag("--quiet", common.quiet, "print nothing but unmet expectations");
+  add_common(run_command, true);
+
+  CLI::App* check_command = app.add_subcommand("check", "validate experiments and print what a run would cost");
+  check_command->add_option("FILE", files, "experiment files, or names of shipped experiments")->required();
+  add_common(check_command, true);
+
+  std::string what;
+  CLI::App* list_command = app.add_subcommand("list", "what there is: objectives, methods, laws, bounds, experiments, ...");
+  list_command->add_option("WHAT", what)
+      ->check(CLI::IsMember({"objectives", "methods", "models", "laws", "compressors", "schedules", "adaptive", "bounds",
+                             "experiments", "devices"}));
+
+  std::string file, curve;
+  std::uint64_t path = 0, every = 1;
+  CLI::App* trace_command = app.add_subcommand("trace", "one path alone, step by step: the same bits as inside the run");
+  trace_command->add_option("FILE", file, "an experiment file, or the name of a shipped experiment")->required();
+  trace_command->add_option("--curve", curve, "name of the curve")->required();
+  trace_command->add_option("--path", path, "number of the path, from 0")->required()->check(whole(0, any64));
+  trace_command->add_option("--every", every, "print every n-th step")->check(whole(1, std::uint64_t(1) << 40));
+  add_common(trace_command, false);
+
+  SampleOptions s;
+  CLI::App* sample_command = app.add_subcommand("sample", "draws of the gradient noise (path 0, worker 0), a row a step");
+  sample_command->add_option("--law", s.law, "gaussian, student_t or multivariate_t")
+      ->required()
+      ->check(CLI::IsMember({"gaussian", "student_t", "multivariate_t"}));
+  sample_command->add_option("--nu", s.nu, "degrees of freedom (student_t, multivariate_t)");
+  sample_command->add_option("--dim", s.dim, "coordinates a row")->check(whole(1, 65536));
+  sample_command->add_option("--precision", s.precision)->check(CLI::IsMember({"float", "double"}));
+  sample_command->add_option("--seed", s.seed)->check(whole(0, seed_max));
+  sample_command->add_option("-n", s.n, "rows")->required()->check(whole(0, any64));
+  sample_command->add_flag("--raw", s.raw, "little-endian numbers instead of text");
+
+  std::uint64_t seed = 0, offset = 0, n = 0;
+  bool raw = false;
+  CLI::App* bits_command = app.add_subcommand("bits", "random words of a path (cuRAND's Philox4x32-10), for outside checks");
+  bits_command->add_option("--seed", seed)->required()->check(whole(0, seed_max));
+  bits_command->add_option("--path", path)->required()->check(whole(0, any64));
+  bits_command->add_option("--offset", offset, "first word")->check(whole(0, any64));
+  bits_command->add_option("-n", n, "words")->required()->check(whole(0, any64));
+  bits_command->add_flag("--raw", raw, "little-endian 32-bit words instead of text");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);  // --help, --version
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "pathbound: {} (see pathbound --help)\n", error.what());
+    return bad_input;
+  }
+  if (*run_command) return run(files, out, common);
+  if (*check_command) {
+    require_backend(common.backend);
+    return check(files, common);
+  }
+  if (*list_command) return list(what);
+  if (*trace_command) return trace(file, curve, path, every, common);
+  if (*sample_command) return sample(s);
+  return bits(seed, path, offset, n, raw);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    return parse_and_run(argc, argv);
+  } catch (const InputError& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return bad_input;
+  } catch (const Interrupted&) {
+    fmt::print(stderr, "interrupted: nothing was written\n");
+    return interrupted;
+  } catch (const MachineError& error) {
+    fmt::print(stderr, "pathbound: {}\n", error.what());
+    return bad_machine;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "pathbound: out of memory\n");
+    return bad_machine;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "pathbound: {}\n", error.what());
+    return bad_machine;
+  }
+}

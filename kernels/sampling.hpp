@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+// From random words to uniforms, normals, Student-t and multivariate t variates with a fixed number of words each
+// (theory section 1; nothing is rejected), and the two windows through which a path reads its words in order.
+#pragma once
+#include "kernels/math.hpp"
+#include "kernels/philox.hpp"
+
+namespace pathbound {
+inline namespace PATHBOUND_ISA {
+
+/// Lanes of packs run through the 32 paths of a block in bit-reversed order: slot t holds path bit_reversed(t) of the
+/// block. Then the dyadic tree over paths adds slots t and t + 16, t + 8, ... : whole packs, no shuffles.
+PATHBOUND_HD int path_of_slot(int slot) {
+  return ((slot & 1) << 4) | ((slot & 2) << 2) | (slot & 4) | ((slot & 8) >> 2) | ((slot & 16) >> 4);
+}
+
+/// Uniforms in a Philox block: 4 (float) or 2 (double).
+template <class F>
+inline constexpr int uniforms_per_block = static_cast<int>(16 / sizeof(ScalarOf<F>));
+
+/// The integer a uniform and an angle are made of: the word itself (float); the top 53 bits of (second, first) (double).
+template <class F>
+PATHBOUND_HD BitsOf<F> uniform_bits(const BitsOf<F> words[4], int i) {
+  if constexpr (sizeof(ScalarOf<F>) == 4) {
+    return words[i];
+  } else {
+    const BitsOf<F> low = words[2 * i] & BitsOf<F>(std::uint64_t(0xffffffffu));
+    return shr(shl(words[2 * i + 1], 32) | low, 11);
+  }
+}
+
+/// Uniform in (0, 1): float min(w' 2^-31 + 2^-32, 1 - 2^-24), w' = w >> 1; double min((z + 1/2) 2^-53, 1 - 2^-53).
+template <class F>
+PATHBOUND_HD F uniform(BitsOf<F> bits) {
+  if constexpr (sizeof(ScalarOf<F>) == 4) {
+    return min(fma(int_to_real(shr(bits, 1)), real<F>(0x1p-31), real<F>(0x1p-32)), real<F>(1.0 - 0x1p-24));
+  } else {
+    return min((uint53_to_real(bits) + real<F>(0.5)) * real<F>(0x1p-53), real<F>(1.0 - 0x1p-53));
+  }
+}
+
+/// sqrt(-2 ln u), the radius of Box and Muller.
+template <class F>
+PATHBOUND_HD F normal_radius(BitsOf<F> bits) {
+  return sqrt(real<F>(-2.0) * log_normal(uniform<F>(bits)));
+}
+
+/// The normals of one Philox block: as many as it has uniforms. Even: r cos, odd: r sin of (radius, angle) pairs.
+template <class F>
+PATHBOUND_HD void normals_of_block(const BitsOf<F> words[4], F out[]) {
+  constexpr int n = uniforms_per_block<F>;
+#if defined(__CUDACC__)
+#pragma unroll
+#else
+#pragma GCC unroll 2
+#endif
+  for (int i = 0; i < n; i += 2) {
+    F s, c;
+    const F r = normal_radius<F>(uniform_bits<F>(words, i));
+    sincos_turn<F>(uniform_bits<F>(words, i + 1), s, c);
+    out[i] = r * c;
+    out[i + 1] = r * s;
+  }
+}
+
+/// sqrt(e^(2a) - 1), the radius of a t variate over sqrt(nu), without overflow where the result is finite.
+template <class F>
+PATHBOUND_HD F t_radius(F a, F exp_a) {
+  return exp_a * sqrt(real<F>(0.0) - expm1(real<F>(-2.0) * a));
+}
+
+/// How a Student-t radius is computed: closed forms where nu makes u^(-2/nu) rational, one factor where e^(2a) cannot
+/// overflow (2a <= 22.2 * 2/nu < 88), two otherwise.
+enum class TForm : int { nu1, nu2, one_factor, two_factors };
+PATHBOUND_HD TForm t_form(double nu) {
+  return nu == 1.0 ? TForm::nu1 : nu == 2.0 ? TForm::nu2 : nu >= 0.6 ? TForm::one_factor : TForm::two_factors;
+}
+
+/// Student-t with nu degrees of freedom from two uniforms (Bailey 1994, polar form): sqrt(nu (u^(-2/nu) - 1)) cos(2 pi v).
+template <TForm form, class F>
+PATHBOUND_HD F student_t(BitsOf<F> radius_bits, BitsOf<F> angle_bits, double nu) {
+  const F u = uniform<F>(radius_bits);
+  const F one = real<F>(1.0);
+  F r;
+  if constexpr (form == TForm::nu1) {
+    r = sqrt((one - u) * (one + u)) / u;
+  } else if constexpr (form == TForm::nu2) {
+    r = sqrt((real<F>(2.0) * (one - u)) / u);
+  } else if constexpr (form == TForm::one_factor) {
+    r = sqrt(real<F>(nu) * expm1(real<F>(-2.0 / nu) * log_normal(u)));
+  } else {
+    const F a = real<F>(-1.0 / nu) * log_normal(u);
+    r = sqrt(real<F>(nu)) * t_radius(a, exp(a));
+  }
+  return r * cos_turn<F>(angle_bits);
+}
+
+/// One pair of a multivariate t vector (theory section 1): coordinates (i, i + 1) given p = sqrt(nu) times the product
+/// of the e^a of the pairs before; p is advanced.
+template <class F>
+PATHBOUND_HD void multivariate_t_pair(BitsOf<F> radius_bits, BitsOf<F> angle_bits, double n, F& p, F& first, F& second) {
+  const F a = real<F>(-1.0 / n) * log_normal(uniform<F>(radius_bits));
+  const F exp_a = exp(a);
+  F s, c;
+  sincos_turn<F>(angle_bits, s, c);
+  const F r = p * t_radius(a, exp_a);
+  first = r * c;
+  second = r * s;
+  p = p * exp_a;
+}
+
+/// P packs that hold one quantity of the 32 paths of a block (P = 1 with F = float is a single path).
+template <class F, int P>
+struct Rows {
+  static constexpr int width = P * RealTraits<F>::lanes;
+};
+
+/// The unit-scale gradient noise of a block, in stream order: for each step, for each worker, for each coordinate
+/// (multivariate_t: of an even number of coordinates). `take` hands out consecutive rows, one row the values of all
+/// paths of the block. Nothing is computed twice: the order of consumption is the order of the stream.
+template <class F, int P, int window_rows>
+class NoiseWindow {
+ public:
+  using Scalar = ScalarOf<F>;
+  static constexpr int width = Rows<F, P>::width;
+  static constexpr int lanes = RealTraits<F>::lanes;
+  static_assert(window_rows % 4 == 0);
+
+  PATHBOUND_HD void init(std::uint64_t seed, const BitsOf<F> path_low[P], std::uint32_t path_high, LawKind law,
+                         double nu, int dim) {
+    for (int p = 0; p < P; ++p) stream_[p].init(seed, path_low[p], path_high, Purpose::gradient_noise);
+    law_ = law;
+    nu_ = nu;
+    row_length_ = dim + (dim & 1);
+    row_position_ = 0;
+    next_block_ = 0;
+    used_ = window_rows;
+  }
+
+  /// Up to `want` consecutive rows; `got` says how many.
+  PATHBOUND_HD const Scalar* take(int want, int& got) {
+    if (used_ == window_rows) {
+      fill();
+      used_ = 0;
+    }
+    const int left = window_rows - used_;
+    got = want < left ? want : left;
+    const Scalar* rows = buffer_ + used_ * width;
+    used_ += got;
+    return rows;
+  }
+
+ private:
+  /// Moves to the next block; true when the packs' streams had to be moved to a new high word.
+  PATHBOUND_HD std::uint32_t advance() {
+    const std::uint64_t block = next_block_++;
+    const std::uint32_t high = static_cast<std::uint32_t>(block >> 32);
+    if (high != stream_[0].block_hi)
+      for (int p = 0; p < P; ++p) stream_[p].seek_high(high);
+    return static_cast<std::uint32_t>(block);
+  }
+
+  PATHBOUND_HD void fill() {
+    switch (law_) {
+      case LawKind::gaussian: fill_normals(); break;
+      case LawKind::student_t:
+        switch (t_form(nu_)) {
+          case TForm::nu1: fill_t<TForm::nu1>(); break;
+          case TForm::nu2: fill_t<TForm::nu2>(); break;
+          case TForm::one_factor: fill_t<TForm::one_factor>(); break;
+          case TForm::two_factors: fill_t<TForm::two_factors>(); break;
+        }
+        break;
+      case LawKind::multivariate_t: fill_multivariate_t(); break;
+    }
+  }
+
+  PATHBOUND_HD_CALL void fill_normals() {
+    constexpr int n = uniforms_per_block<F>;
+    for (int row = 0; row < window_rows; row += n) {
+      const std::uint32_t block = advance();
+      constexpr int together = P % 2 == 0 ? 2 : 1;
+      for (int p = 0; p < P; p += together) {
+        F z[together][n];
+        PATHBOUND_UNROLL
+        for (int q = 0; q < together; ++q) {
+          BitsOf<F> words[4];
+          stream_[p + q].block(block, words);
+          normals_of_block<F>(words, z[q]);
+        }
+        PATHBOUND_UNROLL
+        for (int q = 0; q < together; ++q)
+          PATHBOUND_UNROLL
+          for (int i = 0; i < n; ++i) store(buffer_ + (row + i) * width + (p + q) * lanes, z[q][i]);
+      }
+    }
+  }
+
+  template <TForm form>
+  PATHBOUND_HD_CALL void fill_t() {
+    constexpr int n = uniforms_per_block<F> / 2;
+    for (int row = 0; row < window_rows; row += n) {
+      const std::uint32_t block = advance();
+      for (int p = 0; p < P; ++p) {
+        BitsOf<F> words[4];
+        stream_[p].block(block, words);
+        PATHBOUND_UNROLL
+        for (int i = 0; i < n; ++i)
+          store(buffer_ + (row + i) * width + p * lanes,
+                student_t<form, F>(uniform_bits<F>(words, 2 * i), uniform_bits<F>(words, 2 * i + 1), nu_));
+      }
+    }
+  }
+
+  PATHBOUND_HD_CALL void fill_multivariate_t() {
+    constexpr int n = uniforms_per_block<F>;
+    const F root_nu = sqrt(real<F>(nu_));
+    for (int row = 0; row < window_rows; row += n) {
+      const std::uint32_t block = advance();
+      int position = row_position_;
+      for (int p = 0; p < P; ++p) {
+        BitsOf<F> words[4];
+        stream_[p].block(block, words);
+        position = row_position_;
+        for (int i = 0; i < n; i += 2) {
+          F scale = position == 0 ? root_nu : load<F>(chain_ + p * lanes);
+          F first, second;
+          multivariate_t_pair<F>(uniform_bits<F>(words, i), uniform_bits<F>(words, i + 1), nu_ + position, scale, first,
+                                 second);
+          store(chain_ + p * lanes, scale);
+          store(buffer_ + (row + i) * width + p * lanes, first);
+          store(buffer_ + (row + i + 1) * width + p * lanes, second);
+          position += 2;
+          if (position == row_length_) position = 0;
+        }
+      }
+      row_position_ = position;
+    }
+  }
+
+  PathStream<F> stream_[P];
+  LawKind law_ = LawKind::gaussian;
+  double nu_ = 0.0;
+  int row_length_ = 0;    // multivariate_t: values a worker
+  int row_position_ = 0;  // multivariate_t: where in its worker's vector the next value stands
+  std::uint64_t next_block_ = 0;
+  int used_ = window_rows;
+  Scalar chain_[width];  // multivariate_t: p of the pair before
+  alignas(64) Scalar buffer_[window_rows * width];
+};
+
+/// The uniforms of the compressors as 32-bit words, in stream order (float: the words; double: the second word of each
+/// pair, the top of the uniform), zero-extended to the width of the lanes.
+template <class F, int P, int window_rows>
+class WordWindow {
+ public:
+  using Word = BitsOf<ScalarOf<F>>;
+  static constexpr int width = Rows<F, P>::width;
+  static constexpr int lanes = RealTraits<F>::lanes;
+
+  PATHBOUND_HD void init(std::uint64_t seed, const BitsOf<F> path_low[P], std::uint32_t path_high, Purpose purpose) {
+    for (int p = 0; p < P; ++p) stream_[p].init(seed, path_low[p], path_high, purpose);
+    next_block_ = first_block(purpose);
+    used_ = window_rows;
+  }
+
+  PATHBOUND_HD const Word* take(int want, int& got) {
+    if (used_ == window_rows) {
+      fill();
+      used_ = 0;
+    }
+    const int left = window_rows - used_;
+    got = want < left ? want : left;
+    const Word* rows = buffer_ + used_ * width;
+    used_ += got;
+    return rows;
+  }
+
+ private:
+  PATHBOUND_HD_CALL void fill() {
+    constexpr int n = uniforms_per_block<F>;
+    for (int row = 0; row < window_rows; row += n) {
+      const std::uint64_t block = next_block_++;
+      const std::uint32_t high = static_cast<std::uint32_t>(block >> 32);
+      for (int p = 0; p < P; ++p) {
+        if (high != stream_[p].block_hi) stream_[p].seek_high(high);
+        BitsOf<F> words[4];
+        stream_[p].block(static_cast<std::uint32_t>(block), words);
+        PATHBOUND_UNROLL
+        for (int i = 0; i < n; ++i) {
+          BitsOf<F> w = words[i];
+          if constexpr (sizeof(Scalar) == 8) w = words[2 * i + 1] & BitsOf<F>(std::uint64_t(0xffffffffu));
+          store_bits(buffer_ + (row + i) * width + p * lanes, w);
+        }
+      }
+    }
+  }
+
+  using Scalar = ScalarOf<F>;
+  PathStream<F> stream_[P];
+  std::uint64_t next_block_ = 0;
+  int used_ = window_rows;
+  alignas(64) Word buffer_[window_rows * width];
+};
+
+}  // namespace PATHBOUND_ISA
+}  // namespace pathbound
