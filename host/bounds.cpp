@@ -140,7 +140,7 @@ class Evaluation {
       seen = fmt::format("; |grad f|^2/(2 S) observed between {:.6g} and {:.6g}", curve_.pl_min, curve_.pl_max);
     }
     if (!mu.value) {
-      check(false, "mu-PL", mu.detail.empty() ? "no PL constant is known" : mu.detail, true);
+      check(false, "mu-PL", (mu.detail.empty() ? "no PL constant is known" : mu.detail) + seen, true);
     } else {
       mu_ = *mu.value;
       number("mu", mu_);
@@ -444,7 +444,7 @@ double noise_xi(LawKind law, double nu, double y) {
   if (r < 1e-100) return 0.5 * noise_density_factor(law, nu) * y;
   if (r <= 1.0) return 0.5 * boost::math::ibeta(0.5, 0.5 * nu, r * r / (1.0 + r * r));
   const double s = 1.0 / r;
-  return 0.5 * boost::math::ibetac(0.5 * nu, 0.5, s * s / (1.0 + s * s));
+  return 0.5 - 0.5 * boost::math::ibeta(0.5 * nu, 0.5, s * s / (1.0 + s * s));
 }
 
 double noise_density_factor(LawKind law, double nu) {

@@ -36,7 +36,7 @@ constexpr std::int64_t max_seed = INT64_MAX;
 constexpr std::int64_t max_paths = std::int64_t{1} << 40;
 constexpr std::int64_t max_steps = std::int64_t{1} << 40;
 constexpr std::int64_t max_checkpoints = 100000;
-constexpr int max_dim = 1 << 16;
+constexpr int max_dim = 1 << 16, max_data_dim = 1 << 12;
 constexpr int max_workers = 4096;
 constexpr std::int64_t max_data = std::int64_t{1} << 24;  ///< rows * dim
 constexpr std::size_t max_curves = 256, max_bounds = 2048;
@@ -499,7 +499,7 @@ void read_data(Context& context, const Reader& reader, const std::string& source
     return read_data_file(reader, source, objective);
   }
   const std::int64_t most = context.dim ? max_data / *context.dim : max_data;
-  const auto rows = reader.integer("rows", 1, most, std::nullopt,
+  const auto rows = reader.integer("rows", objective.kind == ObjectiveKind::logistic ? 2 : 1, most, std::nullopt,
                                    context.dim ? fmt::format(" (dim = {}: {})", *context.dim, most) : "");
   objective.rows = static_cast<int>(rows.value_or(0));
   objective.data_seed = static_cast<std::uint64_t>(reader.integer("data_seed", 0, max_seed, 1).value_or(1));
@@ -508,10 +508,11 @@ void read_data(Context& context, const Reader& reader, const std::string& source
   const auto rank = reader.integer("rank", 1, full, full, rows && context.dim ? fmt::format(" = {}", full) : "");
   if (rank) objective.rank = static_cast<int>(*rank);
   const bool one = objective.rank == 1;
-  objective.condition = reader
-                            .number(
-                                "condition", [&](double x) { return one ? x == 1.0 : x >= 1.0; }, one ? 1.0 : 10.0)
-                            .value_or(10.0);
+  objective.condition =
+      reader
+          .number(
+              "condition", [&](double x) { return one ? x == 1.0 : x >= 1.0 && x <= 1e11; }, one ? 1.0 : 10.0)
+          .value_or(10.0);
 }
 
 ObjectiveConfig read_objective(Context& context, const Layer& layer, const std::string& source) {
@@ -520,7 +521,9 @@ ObjectiveConfig read_objective(Context& context, const Layer& layer, const std::
   const auto kind = reader.kind("kind");
   reader.check_keys();
   if (reader.has("dim") || !reader.has("file")) {  // data from a file need an explicit dim: no default to judge by
-    if (const auto dim = reader.integer("dim", 1, max_dim, 1)) context.dim = objective.dim = static_cast<int>(*dim);
+    const bool data = kind && find_key(objective_registry()[static_cast<std::size_t>(*kind)].keys, "file");
+    if (const auto dim = reader.integer("dim", 1, data ? max_data_dim : max_dim, 1))
+      context.dim = objective.dim = static_cast<int>(*dim);
   }
   objective.start = reader.has("start") ? reader
                                               .numbers(
@@ -565,7 +568,7 @@ std::optional<NoiseConfig> read_noise(Context& context, const std::vector<Layer>
   if (law && find_key(law_registry()[static_cast<std::size_t>(*law)].keys, "nu")) {
     const double least = context.single ? 0.3 : 0.06;
     if (reader.has("nu")) {
-      nu = reader.number("nu", [&](double x) { return x >= least; });
+      nu = reader.number("nu", [&](double x) { return x >= least && x <= 1e9; });
     } else if (complete) {
       // Missing from the table that asks for it, which need not be the curve's own.
       const Found asks = *reader.find("law");

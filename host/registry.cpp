@@ -33,11 +33,13 @@ const KeyInfo mu_key{"mu", "number", "a number > 0", "the proved constant",
                      "PL constant to use in place of the known one"};
 const KeyInfo rows_key{"rows", "integer", "an integer from 1 to 2^24 / dim", "required without file",
                        "rows of synthetic data"};
+const KeyInfo two_rows_key{"rows", "integer", "an integer from 2 to 2^24 / dim", "required without file",
+                           "rows of synthetic data, of two classes"};
 const KeyInfo data_seed_key{"data_seed", "integer", "an integer from 0 to 2^63 - 1", "1", "seed of the synthetic data"};
 const KeyInfo file_key{"file", "string", "the path of a CSV or LIBSVM file, relative to the experiment file",
                        "synthetic data", "data file, instead of rows and data_seed"};
 const KeyInfo lam_key{"lam", "number", "a number > 0", "required", "lambda of the objective"};
-const KeyInfo nu_key{"nu", "number", "a number >= 0.3 (precision = \"double\": >= 0.06)", "required",
+const KeyInfo nu_key{"nu", "number", "a number from 0.3 (precision = \"double\": 0.06) to 1e9", "required",
                      "degrees of freedom"};
 
 }  // namespace
@@ -58,12 +60,12 @@ const std::vector<ComponentInfo>& objective_registry() {
        "|A x - b|^2 / (2 n), A may be rank-deficient",
        {rows_key,
         {"rank", "integer", "an integer from 1 to min(rows, dim)", "min(rows, dim)", "rank of the synthetic A"},
-        {"condition", "number", "a number >= 1 (1 when rank = 1)", "10.0",
+        {"condition", "number", "a number from 1 to 1e11 (1 when rank = 1)", "10.0 (1.0 when rank = 1)",
          "condition number of A^T A / n on its range (synthetic A)"},
         data_seed_key,
         file_key,
         mu_key}},
-      {"logistic", "mean log(1 + exp(-y a.x)) + lam/2 |x|^2", {rows_key, data_seed_key, file_key, lam_key, mu_key}},
+      {"logistic", "mean log(1 + exp(-y a.x)) + lam/2 |x|^2", {two_rows_key, data_seed_key, file_key, lam_key, mu_key}},
       {"saddle",
        "1/2 sum h_j x_j^2 + lam/4 sum x_j^4, some h_j < 0",
        {{"eigenvalues", "list of numbers", "exactly dim nonzero numbers, at least one negative", "required", "the h_j"},
@@ -160,7 +162,8 @@ const std::vector<ComponentInfo>& table_registry() {
       {"objective",
        "keys of every objective",
        {{"kind", "string", one_of(objective_registry()), "required", "which objective"},
-        {"dim", "integer", "an integer from 1 to 65536", "1 (required with file)", "dimension d"},
+        {"dim", "integer", "an integer from 1 to 65536 (least_squares, logistic: to 4096)", "1 (required with file)",
+         "dimension d"},
         {"start", "number or list", "a number, or a list of exactly dim numbers", "1.0", "x_0"}}},
       {"spectrum",
        "keys of every spectrum",

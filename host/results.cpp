@@ -126,7 +126,7 @@ Json curve_json(const Curve& curve) {
   json["sampling"] = "direct";
   std::vector<std::string> notes = notes_of(curve);
   if (const std::string missing = missing_numbers(curve); !missing.empty()) {
-    notes.push_back("does not exist (null): " + missing);
+    notes.push_back("null where the number does not exist: " + missing);
   }
   json["notes"] = notes;
   return json;

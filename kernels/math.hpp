@@ -138,21 +138,22 @@ inline constexpr int mantissa_bits = is_single<F> ? 23 : 52;
 template <class F>
 inline constexpr ScalarOf<F> exponent_bias = is_single<F> ? ScalarOf<F>(127) : ScalarOf<F>(1023);
 
-/// e^r - 1 for |r| <= 0.3467.
+/// (e^r - 1 - r) / r^2 for |r| <= 0.3467.
 template <class F>
-PATHBOUND_HD F expm1_reduced(F r) {
+PATHBOUND_HD F exp_tail(F r) {
   if constexpr (is_single<F>) {
-    return fma(r * r, polynomial(r, 0x1.fffffep-2f, 0x1.5554aap-3f, 0x1.55579ap-5f, 0x1.122c38p-7f, 0x1.6ac052p-10f),
-               r);
+    return polynomial(r, 0x1.fffffep-2f, 0x1.5554aap-3f, 0x1.55579ap-5f, 0x1.122c38p-7f, 0x1.6ac052p-10f);
   } else {
-    return fma(r * r,
-               polynomial(r, 0x1.0000000000005p-1, 0x1.5555555555539p-3, 0x1.555555555228ep-5, 0x1.111111111901ap-7,
-                          0x1.6c16c17ee73eap-10, 0x1.a01a0174f92f9p-13, 0x1.a019a74a2a784p-16, 0x1.71de88273c50fp-19,
-                          0x1.28a206d7fea13p-22, 0x1.ae6baac84f804p-26),
-               r);
+    return polynomial(r, 0x1.0000000000005p-1, 0x1.5555555555539p-3, 0x1.555555555228ep-5, 0x1.111111111901ap-7,
+                      0x1.6c16c17ee73eap-10, 0x1.a01a0174f92f9p-13, 0x1.a019a74a2a784p-16, 0x1.71de88273c50fp-19,
+                      0x1.28a206d7fea13p-22, 0x1.ae6baac84f804p-26);
   }
 }
-
+/// e^r for |r| <= 0.3467.
+template <class F>
+PATHBOUND_HD F exp_reduced(F r) {
+  return fma(r * r, exp_tail(r), r) + F(ScalarOf<F>(1));
+}
 /// p 2^n, n from the bits of reduce_exp(x, 2 exponent_bias, r). In two steps: 2^n itself need not be a normal number.
 template <class F>
 PATHBOUND_HD F scale_exp(F p, BitsOf<F> n) {
@@ -169,29 +170,25 @@ PATHBOUND_HD F clamp_exponent(F x) {
   }
 }
 
-/// For a >= 0 (clamped): cosh a / 2 = cosh r C + sinh r S, sinh a / 2 = sinh r C + cosh r S, where C = cosh(n ln 2)/2
-/// and S = sinh(n ln 2)/2. Gives sinh r, cosh r - 1, C and S. Halves, because 2^n itself may overflow.
+/// For a = n ln 2 + r >= 0 (clamped): r, sinh r - r, cosh r - 1, up = 2^n / 4 and down = 2^-n / 4. Quarters, because
+/// 2^n itself may overflow.
 template <class F>
-PATHBOUND_HD void hyperbolic_parts(F a, F& sinh_r, F& cosh_r_minus_1, F& c, F& s) {
-  F r;
+PATHBOUND_HD void hyperbolic_parts(F a, F& r, F& sinh_tail, F& cosh_tail, F& up, F& down) {
   const BitsOf<F> n = as_bits(reduce_exp(a, ScalarOf<F>(0), r));
   const BitsOf<F> quarter = bits<F>(is_single<F> ? 125 : 1021);
-  const F up = from_bits<F>(shl(quarter + n, mantissa_bits<F>));
+  up = from_bits<F>(shl(quarter + n, mantissa_bits<F>));
   // For large n the exponent wraps around into the sign bit; max makes 0 of that.
-  const F down = max(from_bits<F>(shl(quarter - n, mantissa_bits<F>)), F(ScalarOf<F>(0)));
-  c = up + down;
-  s = up - down;
+  down = max(from_bits<F>(shl(quarter - n, mantissa_bits<F>)), F(ScalarOf<F>(0)));
   const F z = r * r;
   if constexpr (is_single<F>) {
-    sinh_r = fma(r * z, polynomial(z, 0x1.555556p-3f, 0x1.110fbep-7f, 0x1.a2e31ep-13f), r);
-    cosh_r_minus_1 = z * polynomial(z, 0x1p-1f, 0x1.5554e6p-5f, 0x1.6d4f14p-10f);
+    sinh_tail = r * z * polynomial(z, 0x1.555556p-3f, 0x1.110fbep-7f, 0x1.a2e31ep-13f);
+    cosh_tail = z * polynomial(z, 0x1p-1f, 0x1.5554e6p-5f, 0x1.6d4f14p-10f);
   } else {
-    sinh_r = fma(r * z,
-                 polynomial(z, 0x1.5555555555559p-3, 0x1.111111110f62ap-7, 0x1.a01a01b02055fp-13, 0x1.71ddf7afb279dp-19,
-                            0x1.af5ff3f5ee867p-26),
-                 r);
-    cosh_r_minus_1 = z * polynomial(z, 0x1.000000000000cp-1, 0x1.555555554fd67p-5, 0x1.6c16c1863e1a2p-10,
-                                    0x1.a01994ffc4cd8p-16, 0x1.28b1bdb4ff14ap-22);
+    sinh_tail = r * z *
+                polynomial(z, 0x1.5555555555559p-3, 0x1.111111110f62ap-7, 0x1.a01a01b02055fp-13, 0x1.71ddf7afb279dp-19,
+                           0x1.af5ff3f5ee867p-26);
+    cosh_tail = z * polynomial(z, 0x1.000000000000cp-1, 0x1.555555554fd67p-5, 0x1.6c16c1863e1a2p-10,
+                               0x1.a01994ffc4cd8p-16, 0x1.28b1bdb4ff14ap-22);
   }
 }
 template <class F>
@@ -337,7 +334,7 @@ PATHBOUND_HD F exp(F x) {
   using S = ScalarOf<F>;
   F r;
   const F n = reduce_exp(clamp_exponent(x), S(2) * exponent_bias<F>, r);
-  return scale_exp(expm1_reduced(r) + F(S(1)), as_bits(n));
+  return scale_exp(exp_reduced(r), as_bits(n));
 }
 
 /// e^x - 1, accurate for small x. expm1(+-0) = +-0, expm1(-inf) = -1, expm1(inf) = inf.
@@ -351,7 +348,8 @@ PATHBOUND_HD F expm1(F x) {
   // Half the result, because 2^n itself may overflow.
   const F shifted = reduce_exp(y, exponent_bias<F> - S(1), r);
   const F half = from_bits<F>(shl(as_bits(shifted), mantissa_bits<F>));
-  const F h = fma(half, expm1_reduced(r), half - F(S(0.5)));
+  // In this order the rounding of the large terms weighs least.
+  const F h = fma(half * (r * r), exp_tail(r), fma(half, r, half - F(S(0.5))));
   return select(lt(abs(x), F(S(0x1p-60))), x, h + h);
 }
 
@@ -361,9 +359,10 @@ template <class F>
 PATHBOUND_HD F sinh(F x) {
   using namespace math_detail;
   const F a = clamp_hyperbolic(abs(x));
-  F sh, ch, c, s;
-  hyperbolic_parts(a, sh, ch, c, s);
-  const F h = fma(ch, s, fma(sh, c, s));
+  F r, sinh_tail, cosh_tail, up, down;
+  hyperbolic_parts(a, r, sinh_tail, cosh_tail, up, down);
+  const F c = up + down, s = up - down;  // cosh(n ln 2) / 2, sinh(n ln 2) / 2
+  const F h = fma(r, c, s) + fma(sinh_tail, c, cosh_tail * s);
   return copysign(select(lt(a, F(ScalarOf<F>(0x1p-60))), a, h + h), x);
 }
 
@@ -372,9 +371,10 @@ PATHBOUND_HD F sinh(F x) {
 template <class F>
 PATHBOUND_HD F cosh(F x) {
   using namespace math_detail;
-  F sh, ch, c, s;
-  hyperbolic_parts(clamp_hyperbolic(abs(x)), sh, ch, c, s);
-  const F h = fma(ch, c, fma(sh, s, c));
+  F r, sinh_tail, cosh_tail, up, down;
+  hyperbolic_parts(clamp_hyperbolic(abs(x)), r, sinh_tail, cosh_tail, up, down);
+  const F one(ScalarOf<F>(1)), sinh_r = r + sinh_tail;
+  const F h = fma(up, (cosh_tail + sinh_r) + one, down * ((cosh_tail - sinh_r) + one));
   return h + h;
 }
 
@@ -402,8 +402,9 @@ PATHBOUND_HD void sincos_turn(BitsOf<F> angle, F& s, F& c) {
   c = flip_sign(select_top_bit(swap, sine, cosine), sign ^ swap);
 }
 
-/// cos(2 pi v), angle as for sincos_turn. One polynomial instead of two: the last bits may differ from sincos_turn's.
-/// Max error: float @U:cos_turn:f@ (@A:cos_turn:f@ absolute), double @U:cos_turn:d@ (@A:cos_turn:d@ absolute).
+/// cos(2 pi v), angle as for sincos_turn. One polynomial instead of two: the last bits may differ from sincos_turn's,
+/// and next to +-1 the result may be one ulp beyond. Max error: float @U:cos_turn:f@ (@A:cos_turn:f@ absolute), double
+/// @U:cos_turn:d@ (@A:cos_turn:d@ absolute).
 template <class F>
 PATHBOUND_HD F cos_turn(BitsOf<F> angle) {
   using namespace math_detail;
@@ -461,35 +462,41 @@ PATHBOUND_HD F cos(F x) {
 }
 
 namespace math_detail {
-/// x modulo 2, in [-1, 1], for x >= 0; NaN for infinity. Exact.
+/// sin(pi a) and cos(pi a) for a >= 0; +0 instead of -0, NaN for infinity.
 template <class F>
-PATHBOUND_HD F modulo_two(F x) {
-  // From 2^24 (2^53) on there are only even numbers; below, the sum rounds to the nearest even number.
-  const F shift(is_single<F> ? ScalarOf<F>(0x1p24) : ScalarOf<F>(0x1p53));
-  x = select(lt(x, shift), x, x * F(ScalarOf<F>(0)));
-  return x - ((x + shift) - shift);
+PATHBOUND_HD void sincos_pi(F a, F& s, F& c) {
+  using S = ScalarOf<F>;
+  // y = a modulo 2, in [-1, 1], exactly: from 2^24 (2^53) on there are only even numbers, and below that the sum
+  // a + even rounds to an even number.
+  const F even(is_single<F> ? S(0x1p24) : S(0x1p53)), zero(S(0)), shift(magic<F>);
+  a = select(lt(a, even), a, a * zero);
+  const F y = a - ((a + even) - even);
+  const F shifted = fma(y, F(S(2)), shift);
+  F sine, cosine;
+  sincos_octant(fma(y, F(S(4)), (shift - shifted) * F(S(2))), sine, cosine);
+  constexpr int top = static_cast<int>(sizeof(S)) * 8 - 1;
+  const BitsOf<F> swap = shl(as_bits(shifted), top), sign = shl(as_bits(shifted), top - 1);
+  s = flip_sign(select_top_bit(swap, cosine, sine), sign) + zero;
+  c = flip_sign(select_top_bit(swap, sine, cosine), sign ^ swap) + zero;
 }
 }  // namespace math_detail
 
 /// sin(pi x), for all x: the reduction is exact. +-0 where x is an integer, with the sign of x; NaN for infinities.
-/// Max error: float @U:sin_pi:f@, double @U:sin_pi:d@.
+/// Max error: float @U:sin_pi:f@, double @U:sin_pi:d@; never beyond [-1, 1].
 template <class F>
 PATHBOUND_HD F sin_pi(F x) {
-  using namespace math_detail;
-  using S = ScalarOf<F>;
-  const F y = modulo_two(abs(x)), a = abs(y), g = min(a, F(S(1)) - a);
-  const F s = flip_sign(sin_quarter(g + g), as_bits(y)) + F(S(0));  // + 0 makes +0 of -0
-  return flip_sign(s, as_bits(x));
+  F s, c;
+  math_detail::sincos_pi(abs(x), s, c);
+  return math_detail::flip_sign(s, as_bits(x));
 }
 
 /// cos(pi x), for all x: the reduction is exact. +0 where x is half an odd integer; NaN for infinities.
-/// Max error: float @U:cos_pi:f@, double @U:cos_pi:d@.
+/// Max error: float @U:cos_pi:f@, double @U:cos_pi:d@; never beyond [-1, 1].
 template <class F>
 PATHBOUND_HD F cos_pi(F x) {
-  using namespace math_detail;
-  using S = ScalarOf<F>;
-  const F a = abs(modulo_two(abs(x))), g = F(S(0.5)) - a;
-  return sin_quarter(g + g);
+  F s, c;
+  math_detail::sincos_pi(abs(x), s, c);
+  return c;
 }
 
 /// x^y for x > 0 and finite (denormal x too), y finite; NaN for other x or a NaN y. x^0 = 1^y = 1; overflows to inf and
@@ -531,7 +538,7 @@ PATHBOUND_HD F pow_positive(F x, F y) {
   F r;
   const F shifted = reduce_exp(clamped, S(2) * exponent_bias<F>, r);
   r = r + zero_unless(eq(clamped, product), product_low);
-  const F power = scale_exp(expm1_reduced(r) + F(S(1)), as_bits(shifted));
+  const F power = scale_exp(exp_reduced(r), as_bits(shifted));
   const MaskOf<F> inside = mask_and(lt(F(S(0)), x), lt(x, infinity<F>()));
   return select(inside, power, quiet_nan<F>());
 }

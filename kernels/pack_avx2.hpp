@@ -163,7 +163,22 @@ PATHBOUND_HD bool any(m64x4 m) { return _mm256_testz_si256(m.v, m.v) == 0; }
 PATHBOUND_HD f32x8 select_top_bit(u32x8 s, f32x8 a, f32x8 b) { return _mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(s.v)); }
 PATHBOUND_HD f64x4 select_top_bit(u64x4 s, f64x4 a, f64x4 b) { return _mm256_blendv_pd(b.v, a.v, _mm256_castsi256_pd(s.v)); }
 
+PATHBOUND_HD std::uint32_t mask_bits(m32x8 m) {
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(m.v)));
+}
+PATHBOUND_HD std::uint32_t mask_bits(m64x4 m) {
+  return static_cast<std::uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(m.v)));
+}
+
 // ---- memory (no alignment needed)
+template <>
+PATHBOUND_HD f64x4 load_as_double<f64x4>(const float* p) {
+  return _mm256_cvtps_pd(_mm_loadu_ps(p));
+}
+template <>
+PATHBOUND_HD f64x4 load_as_double<f64x4>(const double* p) {
+  return _mm256_loadu_pd(p);
+}
 template <>
 PATHBOUND_HD f32x8 load<f32x8>(const float* p) {
   return _mm256_loadu_ps(p);

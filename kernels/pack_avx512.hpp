@@ -151,7 +151,18 @@ PATHBOUND_HD bool any(m64x8 m) { return m.v != 0; }
 PATHBOUND_HD f32x16 select_top_bit(u32x16 s, f32x16 a, f32x16 b) { return _mm512_mask_blend_ps(_mm512_movepi32_mask(s.v), b.v, a.v); }
 PATHBOUND_HD f64x8 select_top_bit(u64x8 s, f64x8 a, f64x8 b) { return _mm512_mask_blend_pd(_mm512_movepi64_mask(s.v), b.v, a.v); }
 
+PATHBOUND_HD std::uint32_t mask_bits(m32x16 m) { return m.v; }
+PATHBOUND_HD std::uint32_t mask_bits(m64x8 m) { return m.v; }
+
 // ---- memory (no alignment needed)
+template <>
+PATHBOUND_HD f64x8 load_as_double<f64x8>(const float* p) {
+  return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+}
+template <>
+PATHBOUND_HD f64x8 load_as_double<f64x8>(const double* p) {
+  return _mm512_loadu_pd(p);
+}
 template <>
 PATHBOUND_HD f32x16 load<f32x16>(const float* p) {
   return _mm512_loadu_ps(p);

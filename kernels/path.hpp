@@ -22,8 +22,10 @@ struct Trace {
 /// Where a block leaves its results.
 struct BlockOutput {
   Record* records = nullptr;              ///< one a checkpoint
-  std::uint32_t* histogram = nullptr;     ///< histogram_bins counts a checkpoint, added to
-  std::int32_t* bin_range = nullptr;      ///< smallest and largest touched bin a checkpoint
+  /// One more than the histogram bin of each path at each checkpoint, 0 for paths that are missing or diverged: 32
+  /// numbers, bins_stride apart. May be null.
+  std::uint16_t* bins = nullptr;
+  std::int64_t bins_stride = 0;
   const Trace* trace = nullptr;           ///< may be null
   const std::atomic<bool>* stop = nullptr;         ///< may be null; when true the block is given up
   std::atomic<std::uint64_t>* steps_done = nullptr;  ///< may be null; counts steps of blocks for the progress line
@@ -260,166 +262,187 @@ class BlockRun {
   }
 
   // ------------------------------------------------------------------ checkpoints
-  /// x and g hold the iterate and its gradient.
+  static constexpr int double_lanes = RealTraits<D>::lanes;
+  static constexpr int double_packs = block_paths / double_lanes;
+  static constexpr std::uint32_t all_paths = 0xffffffffu;
+
+  /// Takes the statistics of one checkpoint; x and g hold the iterate and its gradient.
   PATHBOUND_HD_CALL void record(std::uint64_t step, int index) {
-    const ObjectiveSpec<R>& f = spec_.objective;
-    const int dim = f.dim;
-    alignas(64) double s[block_paths];
-    alignas(64) double norm[block_paths];
-    alignas(64) R largest[block_paths];
-    alignas(64) R finite_x[block_paths];
-    for (int p = 0; p < P; ++p) {
-      F big = real<F>(0.0), zero = real<F>(0.0);
-      for (int j = 0; j < dim; ++j) {
-        big = max(abs(load<F>(row(g_, j, p))), big);
-        zero = fma(load<F>(row(x_, j, p)), real<F>(0.0), zero);  // NaN once some x_j is not finite
-      }
-      store(largest + p * lanes, big);
-      store(finite_x + p * lanes, zero);
-    }
-    if (dim == 1) {
-      for (int t = 0; t < block_paths; ++t) norm[t] = static_cast<double>(abs(g_[t]));
-    } else {
-      // |grad f| in double: its square would overflow a float long before S does.
-      for (int p = 0; p < P; ++p)
-        for (int half = 0; half < lanes; half += RealTraits<D>::lanes)
-          store(norm + p * lanes + half, sqrt(tree_sum<D>(dim, [&](int j) {
-                  const D g = load_as_double(row(g_, j, p) + half);
-                  return g * g;
-                })));
-    }
-    if (is_separable(f.kind)) {
-      alignas(64) R value[block_paths];
-      for (int p = 0; p < P; ++p) store(value + p * lanes, separable_suboptimality<F>(f, x_ + p * lanes, width));
-      for (int t = 0; t < block_paths; ++t) s[t] = static_cast<double>(value[t]);
-    } else {
-      for (int j = 0; j < dim; ++j)
-        for (int t = 0; t < block_paths; ++t)
-          doubles_[j * block_paths + t] = static_cast<double>(x_[j * width + t]) - f.x_star_double[j];
-      for (int t = 0; t < block_paths; t += RealTraits<D>::lanes)
-        store(s + t, dense_suboptimality<D>(f, doubles_ + t, block_paths));
-    }
+    const int dim = spec_.objective.dim;
+    D s[double_packs], norm[double_packs];
+    F largest[P];
+    evaluate(s, norm, largest);
 
-    // A path has diverged when S or x is not finite or S > limit, and stays so.
-    std::uint32_t diverged = 0;
-    for (int t = 0; t < block_paths; ++t)
-      diverged |= static_cast<std::uint32_t>(!(abs(s[t]) <= spec_.limit) || finite_x[t] != finite_x[t]) << t;
-    alive_ &= ~diverged;
+    // A path has diverged when S or x is not finite or S > limit, and stays so. (An x_j that is not finite makes S so:
+    // every objective depends on every coordinate.)
+    std::uint32_t within = 0;
+    PATHBOUND_UNROLL
+    for (int i = 0; i < double_packs; ++i)
+      within |= mask_bits(le(abs(s[i]), real<D>(spec_.limit))) << (i * double_lanes);
+    alive_ &= within;
 
-    Record r;
-    if (alive_ == 0xffffffffu) {
-      r = summarise(s, norm, largest);
+    Record& r = out_.records[index];
+    if (alive_ == all_paths) {
+      summarise(r, s, norm, largest);
     } else {
-      r = summarise_some(s, norm, largest);
+      summarise_some(r, s, norm, largest);
     }
+    if (spec_.track_pl) add_pl_ratios(r, s, norm);
+    r.max_grad_so_far = r.max_grad;
     if (spec_.track_gradient) {
-      double so_far = 0.0;
-      for (int l = 0; l < lanes; ++l) so_far = max(static_cast<double>(tracked_[l]), so_far);
-      r.max_grad_so_far = so_far;
-    } else {
-      r.max_grad_so_far = r.max_grad;
+      r.max_grad_so_far = 0.0;
+      for (int l = 0; l < lanes; ++l) r.max_grad_so_far = max(static_cast<double>(tracked_[l]), r.max_grad_so_far);
     }
-    out_.records[index] = r;
-
-    if (r.finite > 0 && out_.histogram != nullptr) {
-      std::uint32_t* counts = out_.histogram + static_cast<std::int64_t>(index) * histogram_bins;
-      std::int32_t* range = out_.bin_range + 2 * index;
-      const std::int32_t lowest = histogram_bin(static_cast<float>(r.min));
-      const std::int32_t highest = histogram_bin(static_cast<float>(r.max));
-      if (lowest < range[0]) range[0] = lowest;
-      if (highest > range[1]) range[1] = highest;
-      if (alive_ == 0xffffffffu) {
-        std::int32_t bins[block_paths];
-        for (int t = 0; t < block_paths; ++t) bins[t] = histogram_bin(static_cast<float>(s[t]));
-        for (int t = 0; t < block_paths; ++t) ++counts[bins[t]];
-      } else {
-        for (int t = 0; t < block_paths; ++t)
-          if (((alive_ >> t) & 1) != 0) ++counts[histogram_bin(static_cast<float>(s[t]))];
-      }
-    }
+    if (out_.bins != nullptr) note_bins(index, s);
     if (out_.trace != nullptr) {
       const int t = out_.trace->slot;
       double* x = doubles_ + static_cast<std::int64_t>(dim) * block_paths;
       for (int j = 0; j < dim; ++j) x[j] = static_cast<double>(x_[j * width + t]);
-      out_.trace->call(out_.trace->context, step, x, s[t], norm[t], ((alive_ >> t) & 1) == 0);
+      alignas(64) double value[block_paths], gradient_norm[block_paths];
+      to_array(s, value);
+      to_array(norm, gradient_norm);
+      out_.trace->call(out_.trace->context, step, x, value[t], gradient_norm[t], ((alive_ >> t) & 1) == 0);
     }
   }
 
-  static PATHBOUND_HD D load_as_double(const R* p) {
-    alignas(64) double v[RealTraits<D>::lanes];
-    for (int l = 0; l < RealTraits<D>::lanes; ++l) v[l] = static_cast<double>(p[l]);
-    return load<D>(v);
+  static PATHBOUND_HD void to_array(const D v[double_packs], double* out) {
+    for (int i = 0; i < double_packs; ++i) store(out + i * double_lanes, v[i]);
+  }
+
+  /// S, |grad f| (in double: its square would overflow a float long before S does) and max_j |grad_j f| of each path.
+  PATHBOUND_HD void evaluate(D s[double_packs], D norm[double_packs], F largest[P]) {
+    const ObjectiveSpec<R>& f = spec_.objective;
+    const int dim = f.dim;
+    for (int p = 0; p < P; ++p) {
+      largest[p] = abs(load<F>(row(g_, 0, p)));
+      for (int j = 1; j < dim; ++j) largest[p] = max(abs(load<F>(row(g_, j, p))), largest[p]);
+    }
+    for (int i = 0; i < double_packs; ++i) {
+      const R* g = g_ + i * double_lanes;
+      if (dim == 1)
+        norm[i] = abs(load_as_double<D>(g));
+      else
+        norm[i] = sqrt(tree_sum<D>(dim, [&](int j) {
+          const D component = load_as_double<D>(g + static_cast<std::int64_t>(j) * width);
+          return component * component;
+        }));
+    }
+    if (is_separable(f.kind)) {
+      alignas(64) R value[block_paths];
+      with_separable<F>(f, [&](const auto& objective) {
+        for (int p = 0; p < P; ++p)
+          store(value + p * lanes,
+                dim == 1 ? objective.value(load<F>(row(x_, 0, p)), 0)
+                         : tree_sum<F>(dim, [&](int j) { return objective.value(load<F>(row(x_, j, p)), j); }));
+      });
+      for (int i = 0; i < double_packs; ++i) s[i] = load_as_double<D>(value + i * double_lanes);
+    } else {
+      for (int j = 0; j < dim; ++j)
+        for (int i = 0; i < double_packs; ++i)
+          store(doubles_ + static_cast<std::int64_t>(j) * block_paths + i * double_lanes,
+                load_as_double<D>(x_ + static_cast<std::int64_t>(j) * width + i * double_lanes) - D(f.x_star_double[j]));
+      for (int i = 0; i < double_packs; ++i)
+        s[i] = dense_suboptimality<D>(f, doubles_ + i * double_lanes, block_paths);
+    }
   }
 
   /// Statistics of a block in which every path is alive.
-  PATHBOUND_HD Record summarise(const double* s, const double* norm, const R* largest) const {
-    Record r;
+  PATHBOUND_HD void summarise(Record& r, const D s[double_packs], const D norm[double_packs], const F largest[P]) const {
+    D a[double_packs], b[double_packs];
+    PATHBOUND_UNROLL
+    for (int i = 0; i < double_packs; ++i) a[i] = s[i];
     r.finite = block_paths;
-    alignas(64) double a[block_paths], b[block_paths];
-    for (int t = 0; t < block_paths; ++t) a[t] = s[t];
-    r.sum = tree_sum_of_block(a);
-    const double mean = r.sum / block_paths;
-    for (int t = 0; t < block_paths; ++t) {
-      const double d = s[t] - mean, d2 = d * d;
-      a[t] = d2;
-      b[t] = d2 * d;
+    r.sum = tree_sum_of_block<D>(a);
+    const D mean(r.sum / block_paths);
+    PATHBOUND_UNROLL
+    for (int i = 0; i < double_packs; ++i) {
+      const D d = s[i] - mean;
+      a[i] = d * d;
+      b[i] = a[i] * d;
     }
-    r.m2 = tree_sum_of_block(a);
-    r.m3 = tree_sum_of_block(b);
-    for (int t = 0; t < block_paths; ++t) a[t] = norm[t];
-    r.grad_norm_sum = tree_sum_of_block(a);
-    r.min = r.max = s[0];
-    R big = largest[0];
-    for (int t = 1; t < block_paths; ++t) {
-      r.min = min(s[t], r.min);
-      r.max = max(s[t], r.max);
-      big = max(largest[t], big);
-    }
-    r.max_grad = static_cast<double>(big);
-    if (spec_.track_pl) add_pl_ratios(r, s, norm);
-    return r;
+    r.m2 = tree_sum_of_block<D>(a);
+    r.m3 = tree_sum_of_block<D>(b);
+    PATHBOUND_UNROLL
+    for (int i = 0; i < double_packs; ++i) a[i] = norm[i];
+    r.grad_norm_sum = tree_sum_of_block<D>(a);
+    r.min = fold_block<D>(s, [](auto x, auto y) { return min(x, y); });
+    r.max = fold_block<D>(s, [](auto x, auto y) { return max(x, y); });
+    F big = largest[0];
+    PATHBOUND_UNROLL
+    for (int p = 1; p < P; ++p) big = max(largest[p], big);
+    alignas(64) R lane[lanes];
+    store(lane, big);
+    R top = lane[0];
+    for (int l = 1; l < lanes; ++l) top = max(lane[l], top);
+    r.max_grad = static_cast<double>(top);
+    r.pl_min = r.pl_max = 0.0;
   }
 
   /// Statistics of a block with some paths missing or diverged: they count as zeros in the sums.
-  PATHBOUND_HD Record summarise_some(const double* s, const double* norm, const R* largest) const {
-    Record r;
-    double a[block_paths], b[block_paths];
+  PATHBOUND_HD_CALL void summarise_some(Record& r, const D s[double_packs], const D norm[double_packs],
+                                        const F largest[P]) const {
+    alignas(64) double value[block_paths], gradient_norm[block_paths];
+    alignas(64) R big[block_paths];
+    to_array(s, value);
+    to_array(norm, gradient_norm);
+    for (int p = 0; p < P; ++p) store(big + p * lanes, largest[p]);
+    r = Record();
     for (int t = 0; t < block_paths; ++t) {
-      const bool in = ((alive_ >> t) & 1) != 0;
-      a[t] = in ? s[t] : 0.0;
-      b[t] = in ? norm[t] : 0.0;
-      if (!in) continue;
-      const double big = static_cast<double>(largest[t]);
-      r.min = r.finite == 0 ? s[t] : min(s[t], r.min);
-      r.max = r.finite == 0 ? s[t] : max(s[t], r.max);
-      r.max_grad = r.finite == 0 ? big : max(big, r.max_grad);
+      if (((alive_ >> t) & 1) == 0) {
+        value[t] = gradient_norm[t] = 0.0;
+        continue;
+      }
+      const double g = static_cast<double>(big[t]);
+      r.min = r.finite == 0 ? value[t] : min(value[t], r.min);
+      r.max = r.finite == 0 ? value[t] : max(value[t], r.max);
+      r.max_grad = r.finite == 0 ? g : max(g, r.max_grad);
       ++r.finite;
     }
-    if (r.finite == 0) return r;
-    r.sum = tree_sum_of_block(a);
-    r.grad_norm_sum = tree_sum_of_block(b);
+    if (r.finite == 0) return;
+    r.sum = sum_of_array(value);
+    r.grad_norm_sum = sum_of_array(gradient_norm);
     const double mean = r.sum / static_cast<double>(r.finite);
+    alignas(64) double second[block_paths], third[block_paths];
     for (int t = 0; t < block_paths; ++t) {
-      const double d = ((alive_ >> t) & 1) != 0 ? s[t] - mean : 0.0, d2 = d * d;
-      a[t] = d2;
-      b[t] = d2 * d;
+      const double d = ((alive_ >> t) & 1) != 0 ? value[t] - mean : 0.0;
+      second[t] = d * d;
+      third[t] = second[t] * d;
     }
-    r.m2 = tree_sum_of_block(a);
-    r.m3 = tree_sum_of_block(b);
-    if (spec_.track_pl) add_pl_ratios(r, s, norm);
-    return r;
+    r.m2 = sum_of_array(second);
+    r.m3 = sum_of_array(third);
   }
 
-  PATHBOUND_HD void add_pl_ratios(Record& r, const double* s, const double* norm) const {
+  static PATHBOUND_HD double sum_of_array(const double* v) {
+    D packs[double_packs];
+    for (int i = 0; i < double_packs; ++i) packs[i] = load<D>(v + i * double_lanes);
+    return tree_sum_of_block<D>(packs);
+  }
+
+  PATHBOUND_HD_CALL void add_pl_ratios(Record& r, const D s[double_packs], const D norm[double_packs]) const {
+    alignas(64) double ratio[block_paths];
+    for (int i = 0; i < double_packs; ++i)
+      store(ratio + i * double_lanes,
+            select(lt(real<D>(0.0), s[i]), norm[i] * norm[i] / (real<D>(2.0) * s[i]), real<D>(-1.0)));
     bool any = false;
     for (int t = 0; t < block_paths; ++t) {
-      if (((alive_ >> t) & 1) == 0 || !(s[t] > 0.0)) continue;
-      const double ratio = norm[t] * norm[t] / (2.0 * s[t]);
-      if (!(ratio <= 1e300)) continue;
-      r.pl_min = any ? min(ratio, r.pl_min) : ratio;
-      r.pl_max = any ? max(ratio, r.pl_max) : ratio;
+      if (((alive_ >> t) & 1) == 0 || !(ratio[t] >= 0.0 && ratio[t] <= 1e300)) continue;
+      r.pl_min = any ? min(ratio[t], r.pl_min) : ratio[t];
+      r.pl_max = any ? max(ratio[t], r.pl_max) : ratio[t];
       any = true;
     }
+  }
+
+  /// Notes the histogram bin of each path that is alive. Counting them is left to the caller, who does it for several
+  /// blocks at once, so that one checkpoint's counts stay in the first-level cache meanwhile.
+  PATHBOUND_HD void note_bins(int index, const D s[double_packs]) const {
+    alignas(64) double value[block_paths];
+    to_array(s, value);
+    std::uint16_t* bins = out_.bins + static_cast<std::int64_t>(index) * out_.bins_stride;
+    for (int t = 0; t < block_paths; ++t)
+      bins[t] = static_cast<std::uint16_t>(histogram_bin(static_cast<float>(value[t])) + 1);
+    if (alive_ != all_paths)
+      for (int t = 0; t < block_paths; ++t)
+        if (((alive_ >> t) & 1) == 0) bins[t] = 0;
   }
 
   const SimSpec<R>& spec_;

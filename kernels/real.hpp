@@ -126,6 +126,8 @@ PATHBOUND_HD bool mask_and(bool a, bool b) { return a && b; }
 PATHBOUND_HD bool mask_or(bool a, bool b) { return a || b; }
 PATHBOUND_HD bool mask_not(bool a) { return !a; }
 PATHBOUND_HD bool any(bool m) { return m; }
+/// Lane l's truth value as bit l.
+PATHBOUND_HD std::uint32_t mask_bits(bool m) { return m ? 1u : 0u; }
 /// a where the top bit of `s` is set, else b (one blend on AVX2).
 PATHBOUND_HD float select_top_bit(std::uint32_t s, float a, float b) { return (s >> 31) != 0 ? a : b; }
 PATHBOUND_HD double select_top_bit(std::uint64_t s, double a, double b) { return (s >> 63) != 0 ? a : b; }
@@ -171,6 +173,19 @@ PATHBOUND_HD float load<float>(const float* p) {
 }
 template <>
 PATHBOUND_HD double load<double>(const double* p) {
+  return *p;
+}
+/// Consecutive scalars as doubles, exactly.
+template <class D>
+PATHBOUND_HD D load_as_double(const float* p);
+template <class D>
+PATHBOUND_HD D load_as_double(const double* p);
+template <>
+PATHBOUND_HD double load_as_double<double>(const float* p) {
+  return static_cast<double>(*p);
+}
+template <>
+PATHBOUND_HD double load_as_double<double>(const double* p) {
   return *p;
 }
 PATHBOUND_HD void store(float* p, float a) { *p = a; }

@@ -49,11 +49,38 @@ PATHBOUND_HD F tree_sum(int n, Leaf&& leaf) {
   return sum;
 }
 
-/// The tree over the 32 paths of a block, given in slot order (path_of_slot). Destroys v.
-PATHBOUND_HD double tree_sum_of_block(double* v) {
-  for (int half = 16; half >= 1; half >>= 1)
-    for (int t = 0; t < half; ++t) v[t] = v[t] + v[t + half];
-  return v[0];
+/// The tree over the 32 paths of a block, given in slot order (path_of_slot): slots t and t + 16 are siblings, then t
+/// and t + 8, and so on. Destroys v.
+template <class D>
+PATHBOUND_HD double tree_sum_of_block(D v[32 / RealTraits<D>::lanes]) {
+  constexpr int lanes = RealTraits<D>::lanes;
+  constexpr int packs = 32 / lanes;
+#if defined(__CUDACC__)
+#pragma unroll
+#else
+#pragma GCC unroll 4
+#endif
+  for (int half = packs / 2; half >= 1; half /= 2)
+    PATHBOUND_UNROLL
+    for (int i = 0; i < half; ++i) v[i] = v[i] + v[i + half];
+  alignas(64) double lane[lanes];
+  store(lane, v[0]);
+  for (int half = lanes / 2; half >= 1; half /= 2)
+    for (int l = 0; l < half; ++l) lane[l] = lane[l] + lane[l + half];
+  return lane[0];
+}
+
+/// The smallest or largest of the 32.
+template <class D, class Choose>
+PATHBOUND_HD double fold_block(const D v[32 / RealTraits<D>::lanes], Choose&& choose) {
+  constexpr int lanes = RealTraits<D>::lanes;
+  D best = v[0];
+  for (int i = 1; i < 32 / lanes; ++i) best = choose(v[i], best);
+  alignas(64) double lane[lanes];
+  store(lane, best);
+  double result = lane[0];
+  for (int l = 1; l < lanes; ++l) result = choose(lane[l], result);
+  return result;
 }
 
 }  // namespace PATHBOUND_ISA

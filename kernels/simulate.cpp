@@ -158,26 +158,43 @@ class SharedTree {
   std::mutex mutex_;
 };
 
-/// One thread's histograms: zero until touched, and the touched range is known, so merging and memory follow the data.
+/// One thread's histograms: memory that is never touched is never taken. Blocks leave their bins in a buffer that is
+/// counted a few blocks at a time, so that one checkpoint's counts stay in the first-level cache meanwhile.
 class Histograms {
  public:
+  static constexpr int blocks_together = 8;
+  static constexpr std::int64_t bins_stride = block_paths * blocks_together;
+
   explicit Histograms(std::size_t n_checkpoints)
-      : counts_(n_checkpoints * static_cast<std::size_t>(histogram_bins)), range_(2 * n_checkpoints) {
-    for (std::size_t c = 0; c < n_checkpoints; ++c) {
-      range_[2 * c] = histogram_bins;
-      range_[2 * c + 1] = -1;
-    }
+      : n_checkpoints_(n_checkpoints),
+        counts_(n_checkpoints * row_length),
+        bins_(n_checkpoints * static_cast<std::size_t>(bins_stride)) {}
+
+  /// Where the next block leaves its bins.
+  std::uint16_t* next_bins() { return bins_.data() + pending_ * block_paths; }
+  /// The block is complete.
+  void commit() {
+    if (++pending_ == blocks_together) flush();
   }
-  std::uint32_t* counts() const { return counts_.data(); }
-  std::int32_t* range() { return range_.data(); }
-  const std::int32_t* range(std::size_t checkpoint) const { return range_.data() + 2 * checkpoint; }
-  const std::uint32_t* counts(std::size_t checkpoint) const {
-    return counts_.data() + checkpoint * static_cast<std::size_t>(histogram_bins);
+  void flush() {
+    const int n = pending_ * block_paths;
+    for (std::size_t c = 0; c < n_checkpoints_; ++c) {
+      std::uint32_t* counts = counts_.data() + c * row_length;
+      const std::uint16_t* bins = bins_.data() + c * static_cast<std::size_t>(bins_stride);
+      for (int i = 0; i < n; ++i) ++counts[bins[i]];
+    }
+    pending_ = 0;
+  }
+  std::uint32_t count(std::size_t checkpoint, int bin) const {
+    return counts_.data()[checkpoint * row_length + static_cast<std::size_t>(bin) + 1];
   }
 
  private:
+  static constexpr std::size_t row_length = histogram_bins + 1;  // the first counts paths without a bin
+  std::size_t n_checkpoints_;
   Buffer<std::uint32_t> counts_;
-  std::vector<std::int32_t> range_;
+  Buffer<std::uint16_t> bins_;
+  int pending_ = 0;
 };
 
 /// Quantile p: midpoint of the bin of the ceil(p n)-th smallest of all n paths, clamped to [min, max]; NaN when that
@@ -187,17 +204,12 @@ void fill_quantiles(SimResult& result, const std::vector<std::unique_ptr<Histogr
   for (auto& q : result.quantiles) q.assign(n_checkpoints, std::numeric_limits<double>::quiet_NaN());
   std::vector<std::uint64_t> counts;
   for (std::size_t c = 0; c < n_checkpoints; ++c) {
-    int low = histogram_bins, high = -1;
-    for (const auto& part : parts) {
-      low = std::min(low, part->range(c)[0]);
-      high = std::max(high, part->range(c)[1]);
-    }
-    if (high < low) continue;
+    const Record& r = result.records[c];
+    if (r.finite == 0) continue;
+    const int low = histogram_bin(static_cast<float>(r.min)), high = histogram_bin(static_cast<float>(r.max));
     counts.assign(static_cast<std::size_t>(high - low + 1), 0);
     for (const auto& part : parts)
-      for (int b = part->range(c)[0]; b <= part->range(c)[1]; ++b)
-        counts[static_cast<std::size_t>(b - low)] += part->counts(c)[b];
-    const Record& r = result.records[c];
+      for (int b = low; b <= high; ++b) counts[static_cast<std::size_t>(b - low)] += part->count(c, b);
     for (std::size_t q = 0; q < curve_quantiles.size(); ++q) {
       // ceil(p n) in integers: p is a whole number of hundredths.
       const auto percent = static_cast<std::uint64_t>(curve_quantiles[q] * 100.0 + 0.5);
@@ -280,8 +292,7 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
       OrderedTree chunk_tree;
       BlockOutput out;
       out.records = records.data();
-      out.histogram = histograms[thread]->counts();
-      out.bin_range = histograms[thread]->range();
+      out.bins_stride = Histograms::bins_stride;
       out.stop = &stop;
       out.steps_done = &steps_done;
       for (;;) {
@@ -291,13 +302,16 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
         const std::uint64_t last = std::min(n_blocks, (chunk + 1) << chunk_level);
         for (std::uint64_t block = first; block < last; ++block) {
           if (stop.load(std::memory_order_relaxed)) break;
+          out.bins = histograms[thread]->next_bins();
           if (!run_block(kernels, spec, block, rows.data(), doubles.data(), out)) break;
+          histograms[thread]->commit();
           steps_done.fetch_add(spec.n_steps & 255, std::memory_order_relaxed);
           chunk_tree.push(records);
         }
         if (stop.load(std::memory_order_relaxed)) break;
         tree.push(chunk, chunk_tree.finish(), group_paths);
       }
+      histograms[thread]->flush();
     } catch (...) {
       failures[thread] = std::current_exception();
       stop = true;

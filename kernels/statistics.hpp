@@ -66,8 +66,8 @@ inline constexpr std::uint32_t histogram_last = (127u + 100u) << 6;
 inline constexpr int histogram_bins = static_cast<int>(histogram_last - histogram_first) + 1;
 
 PATHBOUND_HD int histogram_bin(float s) {
-  if (!(s > 0x1p-100f)) return 0;
-  if (s >= 0x1p100f) return histogram_bins - 1;
+  s = s > 0x1p-100f ? s : 0x1p-100f;  // NaN too
+  s = s < 0x1p100f ? s : 0x1p100f;
   std::uint32_t bits;
   __builtin_memcpy(&bits, &s, sizeof bits);
   return static_cast<int>((bits >> 17) - histogram_first);

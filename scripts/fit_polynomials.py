@@ -151,9 +151,8 @@ def fits(bits):
                                    lambda z: -q * q * tail(2, 2, -1)(q * q * z),
                                    lambda z: (z + mpf("1e-9")) / mp.cos(q * mp.sqrt(z)), 0, 1, many, bits)
     wide = range(5 if f32 else 9)
-    leading = rounded(2 * q, bits)
-    jobs["sin_half"] = lambda: fit(f"sin_half {tag}: sin(r pi/2) = (pi/2)[0] r + r S(z), z = r^2",
-                                   lambda z: 2 * q * tail(1, 2, -1)(4 * q * q * z) - leading,
+    jobs["sin_half"] = lambda: fit(f"sin_half {tag}: sin(r pi/2) = r S(z), z = r^2",
+                                   lambda z: 2 * q * tail(1, 2, -1)(4 * q * q * z),
                                    lambda z: mp.sqrt(z) / mp.sin(2 * q * mp.sqrt(z)) if z else 1 / (2 * q), 0, 1, wide,
                                    bits)
     return jobs

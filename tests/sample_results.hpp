@@ -35,7 +35,7 @@ inline Curve curve(const std::string& name, double start, double level, double r
     c.max.push_back(mean * std::exp(4.4 * s));
     c.grad_norm.push_back(std::sqrt(1.1 * mean));
     c.max_grad.push_back(0.4 * std::sqrt(mean));
-    c.regime.push_back(0.9 * std::sqrt(mean));
+    c.regime.push_back(1.0 / (1.0 + 0.8 * mean));
     c.skew.push_back(0.4);
   }
   return c;

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/verdict.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/math/distributions/students_t.hpp>
+#include <cmath>
+#include <limits>
+
+#include "kernels/statistics.hpp"
+
+namespace pathbound {
+namespace {
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+constexpr double inf = std::numeric_limits<double>::infinity();
+constexpr std::uint64_t fewest_paths = 32;
+/// Largest Edgeworth term |skew| z^3/(6 sqrt n) with which a Student limit is trusted (design 6).
+constexpr double largest_skew_term = 0.1;
+/// Where all paths agree (standard error 0) the comparison is exact but for rounding: this much of the limit, for S of a
+/// float path, and this much of the first recorded mean, below which S itself is the rounding of x.
+constexpr double relative_slack = 1e-6, absolute_slack = 1e-12;
+/// B4 holds its linear regime responsible when 2 Xi(Y)/(l Y) is below this.
+constexpr double regime_reached = 0.99;
+
+double student_quantile(double alpha, double degrees) {
+  return boost::math::quantile(boost::math::complement(boost::math::students_t(degrees), alpha));
+}
+
+/// The sample at one checkpoint as verdicts see it: diverged paths are in it with S = limit.
+struct Sample {
+  double n = 0.0, mean = nan, error = nan, skew = 0.0;
+  std::uint64_t finite = 0, diverged = 0;
+  double z_lower = nan, z_upper = nan;  ///< quantiles of the test for violated and of the test for holds
+  double lower = nan, upper = nan;
+  bool usable = false;  ///< enough finite paths for a verdict
+
+  double skew_term(double z) const { return std::fabs(skew) * z * z * z / (6.0 * std::sqrt(n)); }
+};
+
+Sample sample_at(const Curve& curve, std::size_t c, double limit, double alpha, std::size_t n_records) {
+  Sample sample;
+  sample.finite = curve.finite[c];
+  sample.diverged = curve.paths > sample.finite ? curve.paths - sample.finite : 0;
+  sample.n = static_cast<double>(sample.finite + sample.diverged);
+  sample.usable = sample.finite >= fewest_paths;
+  // The exact merge of the finite paths with the diverged ones.
+  Record all, far;
+  all.finite = sample.finite;
+  if (sample.finite > 0) {
+    const double n = static_cast<double>(sample.finite);
+    if (!std::isfinite(curve.mean[c])) return sample;
+    all.sum = curve.mean[c] * n;
+    all.m2 = sample.finite > 1 ? curve.variance[c] * (n - 1.0) : 0.0;
+    all.m3 = all.m2 > 0.0 ? curve.skew[c] * all.m2 * std::sqrt(all.m2 / n) : 0.0;
+  }
+  far.finite = sample.diverged;
+  far.sum = limit * static_cast<double>(sample.diverged);
+  merge(all, far);
+  if (all.finite == 0) return sample;
+  // Without diverged paths the curve's own numbers, to the last bit.
+  sample.mean = sample.diverged == 0 ? curve.mean[c] : all.sum / sample.n;
+  if (all.finite < 2) return sample;
+  sample.error = sample.diverged == 0 ? curve.standard_error[c] : std::sqrt(all.m2 / (sample.n * (sample.n - 1.0)));
+  sample.skew = all.m2 > 0.0 ? std::sqrt(sample.n) * (all.m3 / all.m2) / std::sqrt(all.m2) : 0.0;
+  if (!std::isfinite(sample.error)) return sample;
+  sample.z_lower = student_quantile(alpha / static_cast<double>(n_records), sample.n - 1.0);
+  sample.z_upper = student_quantile(alpha, sample.n - 1.0);
+  sample.lower = sample.mean - sample.z_lower * sample.error;
+  sample.upper = sample.mean + sample.z_upper * sample.error;
+  return sample;
+}
+
+std::string percent(double ratio) { return fmt::format("{:.3g}%", 100.0 * ratio); }
+
+/// n that brings a test with quantile z to a decision: its limit within `gap` of the mean, its skew term small enough.
+double paths_needed(const Sample& sample, double z, double gap) {
+  const double sd = sample.error * std::sqrt(sample.n);
+  const double for_width = std::pow(z * sd / gap, 2.0);
+  const double for_skew = std::pow(std::fabs(sample.skew) * z * z * z / (6.0 * largest_skew_term), 2.0);
+  return std::max({for_width, for_skew, static_cast<double>(fewest_paths)});
+}
+
+class Judgement {
+ public:
+  Judgement(const BoundConfig& config, const BoundValue& bound, const Curve& curve, double limit)
+      : curve_(curve), limit_(limit) {
+    v_.config = config;
+    v_.bound = bound;
+    alpha_ = 1.0 - config.confidence;
+  }
+
+  Verdict run() {
+    measure();
+    v_.verdict = Expectation::not_applicable;
+    if (refuse()) return std::move(v_);
+    decide();
+    if (curve_.mean_is == MeanIs::restricted && diverged_ == 0) v_.reason += "; the mean is E[S_k | not diverged by k]";
+    return std::move(v_);
+  }
+
+ private:
+  double bound_at(std::size_t c) const { return v_.bound.value[c]; }
+  double limit_at(std::size_t c) const { return bound_at(c) * (1.0 + v_.config.margin); }
+  std::string confidence() const { return fmt::format("{:g}%", 100.0 * v_.config.confidence); }
+
+  /// Empirical numbers and their limits at every checkpoint, the worst ratio, the tightness.
+  void measure() {
+    const std::size_t n_records = curve_.step.size();
+    v_.bound.value.resize(n_records, nan);
+    v_.worst_ratio = v_.tightness = nan;
+    for (std::size_t c = 0; c < n_records; ++c) {
+      samples_.push_back(sample_at(curve_, c, limit_, alpha_, n_records));
+      const Sample& sample = samples_.back();
+      diverged_ = std::max(diverged_, sample.diverged);
+      v_.empirical.push_back(sample.mean);
+      v_.lower.push_back(sample.lower);
+      v_.upper.push_back(sample.upper);
+      const double ratio = ratio_at(c);
+      if (std::isnan(ratio)) continue;
+      // At the start the ratio is 1 for every bound: it counts only while there is nothing else.
+      const bool only_start = std::isnan(v_.worst_ratio) || v_.worst_step == 0;
+      if (only_start || (curve_.step[c] > 0 && ratio > v_.worst_ratio)) {
+        v_.worst_ratio = ratio;
+        v_.worst_step = curve_.step[c];
+      }
+      if (c + 1 == n_records) v_.tightness = ratio;
+    }
+  }
+
+  double ratio_at(std::size_t c) const {
+    const double mean = samples_[c].mean, bound = bound_at(c);
+    if (mean == 0.0 && bound == 0.0) return 1.0;
+    return mean / bound;
+  }
+
+  /// Reasons for which there is no verdict at all.
+  bool refuse() {
+    std::string failed;
+    for (const auto& assumption : v_.bound.assumptions) {
+      if (assumption.status != AssumptionStatus::failed) continue;
+      failed += fmt::format("{}{} fails ({})", failed.empty() ? "" : "; ", assumption.name, assumption.detail);
+    }
+    if (!failed.empty()) {
+      v_.reason = "not applicable: " + failed;
+    } else if (curve_.mean_is == MeanIs::does_not_exist) {
+      v_.reason = "not applicable: the mean does not exist" + because();
+    } else if (curve_.variance_doubtful) {
+      v_.reason = "not applicable: no limits can be put on the mean" + because();
+    } else if (samples_.empty()) {
+      v_.reason = "not applicable: the curve has no checkpoints";
+    } else {
+      for (std::size_t c = 0; c < samples_.size(); ++c) {
+        if (!std::isnan(bound_at(c))) continue;
+        v_.reason = fmt::format("not applicable: the theorem gives no number at step {}", curve_.step[c]);
+        break;
+      }
+    }
+    return !v_.reason.empty();
+  }
+
+  std::string because() const {
+    return curve_.variance_reason.empty() ? std::string() : " (" + curve_.variance_reason + ")";
+  }
+
+  /// The two tests at one checkpoint.
+  bool above(std::size_t c) const {
+    const Sample& s = samples_[c];
+    if (!s.usable || s.skew_term(s.z_lower) > largest_skew_term) return false;
+    return s.error > 0.0 ? s.lower > limit_at(c) : s.mean > limit_at(c) * (1.0 + relative_slack) + floor();
+  }
+  bool below(std::size_t c) const {
+    const Sample& s = samples_[c];
+    if (!s.usable || s.diverged > 0 || s.skew_term(s.z_upper) > largest_skew_term) return false;
+    return s.error > 0.0 ? s.upper < limit_at(c) : s.mean <= limit_at(c) * (1.0 + relative_slack) + floor();
+  }
+  double floor() const { return absolute_slack * (samples_.front().diverged == 0 ? samples_.front().mean : 0.0); }
+
+  void decide() {
+    std::size_t worst = samples_.size(), blocked = samples_.size();
+    double worst_ratio = -inf;
+    for (std::size_t c = 0; c < samples_.size(); ++c) {
+      if (above(c) && ratio_at(c) > worst_ratio) {
+        worst = c;
+        worst_ratio = ratio_at(c);
+      }
+      if (!below(c) && (blocked == samples_.size() || ratio_at(c) > ratio_at(blocked) || std::isnan(ratio_at(c)))) {
+        blocked = c;
+      }
+    }
+    if (worst < samples_.size()) {
+      v_.verdict = Expectation::violated;
+      explain_violated(worst);
+    } else if (blocked == samples_.size()) {
+      v_.verdict = Expectation::holds;
+      v_.reason = fmt::format("holds: at every checkpoint the {} upper limit is below the bound{}; at its largest (step "
+                              "{}) the mean is {} of it",
+                              confidence(), v_.config.margin > 0.0 ? fmt::format(" x {:g}", 1.0 + v_.config.margin) : "",
+                              v_.worst_step, percent(v_.worst_ratio));
+    } else {
+      v_.verdict = Expectation::inconclusive;
+      explain_inconclusive(blocked);
+    }
+  }
+
+  void explain_violated(std::size_t c) {
+    const Sample& s = samples_[c];
+    const double bound = bound_at(c);
+    const std::string excess = bound > 0.0 ? percent(s.mean / bound - 1.0) : "an infinite factor";
+    const std::string numbers =
+        fmt::format("violated at step {}: mean {:.4g} [{} limit {:.4g}]", curve_.step[c], s.mean, confidence(), s.lower);
+    const bool sde = v_.bound.speaks_of == "sde";
+    const double regime = curve_.regime.size() > c ? curve_.regime[c] : nan;
+    if (v_.bound.theorem == "B4" && regime < regime_reached) {
+      v_.reason = fmt::format("{} exceeds the bound {:.4g} by {}; the linear regime of Theorem 4 is not reached there "
+                              "(2Xi(Y)/(lY) = {:.2g})",
+                              numbers, bound, excess, regime);
+    } else if (sde) {
+      v_.reason = fmt::format("{} is above the bound {:.4g}; the theorem speaks of the SDE; the method exceeds it by {}",
+                              numbers, bound, excess);
+    } else {
+      v_.reason = fmt::format("{} exceeds the bound {:.4g} by {}", numbers, bound, excess);
+    }
+    if (std::isinf(v_.bound.predicted_excess)) {
+      v_.reason += "; on this isotropic quadratic the method is not mean-square stable (Delta <= eta h/2)";
+    } else if (v_.bound.predicted_excess > 0.0) {
+      v_.reason += fmt::format("; on an isotropic quadratic the stationary level exceeds it by the factor Delta/(Delta - eta "
+                               "h/2) = {:.4g} exactly",
+                               v_.bound.predicted_excess);
+    }
+    if (s.diverged > 0) {
+      v_.reason += fmt::format("; {} of {} paths diverged and count as S = {:g}", s.diverged, curve_.paths, limit_);
+    }
+  }
+
+  void explain_inconclusive(std::size_t c) {
+    v_.paths_to_decide = decisive_paths();
+    const Sample& s = samples_[c];
+    if (!s.usable) {
+      v_.reason = fmt::format("inconclusive: only {} finite paths at step {} (at least {} are needed)", s.finite,
+                              curve_.step[c], fewest_paths);
+    } else if (s.diverged > 0) {
+      v_.reason = fmt::format("inconclusive: {} of {} paths diverged by step {} and count as S = {:g}, too few to call the "
+                              "bound violated; with diverged paths it cannot hold",
+                              s.diverged, curve_.paths, curve_.step[c], limit_);
+    } else if (!std::isfinite(s.error)) {
+      v_.reason = fmt::format("inconclusive: there is no standard error at step {}", curve_.step[c]);
+    } else if (s.skew_term(s.z_upper) > largest_skew_term || (s.mean > limit_at(c) && s.lower > limit_at(c))) {
+      v_.reason = fmt::format("inconclusive: S at step {} is too skewed (skewness {:.3g}) for {:.0f} paths: its limits "
+                              "cannot be trusted",
+                              curve_.step[c], s.skew, s.n);
+    } else {
+      v_.reason = fmt::format("inconclusive at step {}: mean {:.4g} [{} limits {:.4g}, {:.4g}] against the bound {:.4g} x "
+                              "{:g}",
+                              curve_.step[c], s.mean, confidence(), s.lower, s.upper, bound_at(c), 1.0 + v_.config.margin);
+    }
+    if (v_.paths_to_decide) v_.reason += fmt::format("; about {} paths would decide", *v_.paths_to_decide);
+  }
+
+  /// Paths with which the tests would decide if the means stayed where they are: violated at the easiest checkpoint whose
+  /// mean is above its limit, else holds at the hardest. None when a mean lies on its limit: within a tenth of its
+  /// standard error or a twentieth of the margin.
+  std::optional<std::uint64_t> decisive_paths() const {
+    double to_violate = inf, to_hold = 0.0;
+    bool any_above = false;
+    for (std::size_t c = 0; c < samples_.size(); ++c) {
+      const Sample& s = samples_[c];
+      if (!std::isfinite(s.error)) return std::nullopt;
+      const double gap = limit_at(c) - s.mean;
+      const bool undecidable =
+          s.error > 0.0 && std::fabs(gap) <= std::max(0.1 * s.error, 0.05 * v_.config.margin * bound_at(c));
+      if (gap < 0.0 && s.error > 0.0) {
+        any_above = true;
+        if (!undecidable) to_violate = std::min(to_violate, paths_needed(s, s.z_lower, gap));
+      } else if (!below(c)) {
+        if (undecidable) {
+          to_hold = inf;
+        } else {
+          to_hold = std::max(to_hold, s.error > 0.0 ? paths_needed(s, s.z_upper, gap) : double{fewest_paths});
+        }
+      }
+    }
+    const double n = any_above ? to_violate : to_hold;
+    if (!(n < 1e18)) return std::nullopt;
+    // What is missing can be less than a path: then one more is.
+    return static_cast<std::uint64_t>(std::max(std::ceil(n), static_cast<double>(curve_.paths) + 1.0));
+  }
+
+  const Curve& curve_;
+  double limit_, alpha_ = 0.01;
+  std::uint64_t diverged_ = 0;
+  std::vector<Sample> samples_;
+  Verdict v_;
+};
+
+const char* outcome(Expectation verdict) {
+  switch (verdict) {
+    case Expectation::holds: return "holds";
+    case Expectation::violated: return "is violated";
+    case Expectation::inconclusive: return "is inconclusive";
+    case Expectation::not_applicable: return "is not applicable";
+  }
+  return "";
+}
+
+}  // namespace
+
+Verdict judge(const BoundConfig& config, const BoundValue& bound, const CurveConfig& /*curve_config*/,
+              const Curve& curve, double limit) {
+  return Judgement(config, bound, curve, limit).run();
+}
+
+void cross_reference(std::vector<Verdict>& verdicts) {
+  for (auto& verdict : verdicts) {
+    if (verdict.verdict != Expectation::violated || verdict.bound.speaks_of != "sde") continue;
+    for (const auto& other : verdicts) {
+      // B3, B3p with B3d and B4, B4Y with B4d: the same theorem for the iterates.
+      const bool same = other.config.curve == verdict.config.curve && other.bound.speaks_of == "iterates" &&
+                        other.bound.theorem.substr(0, 2) == verdict.bound.theorem.substr(0, 2);
+      if (same) verdict.reason += fmt::format("; {} {}", other.bound.theorem, outcome(other.verdict));
+    }
+  }
+}
+
+}  // namespace pathbound
