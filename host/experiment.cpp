@@ -719,6 +719,7 @@ class Validator {
   bool steps_known_ = false, checkpoints_known_ = true;
   Layer noise_{nullptr, "noise"}, workers_{nullptr, "workers"};
   std::vector<std::string> curve_names_;  ///< all of them, also of curves that are otherwise wrong
+  bool unnamed_curve_ = false;            ///< a bound may mean a curve whose name is not known
   bool some_curve_takes_k_ = false, some_curve_unclear_ = false;
 };
 
@@ -854,6 +855,7 @@ void Validator::read_curve(const Node& node, const std::string& label) {
   if (reader.has("compressor")) compressor = reader.table("compressor");
 
   if (!reader.has("name")) {
+    unnamed_curve_ = true;
     reader.missing("name");
   } else if (const auto name = reader.string("name")) {
     const bool bad =
@@ -863,6 +865,9 @@ void Validator::read_curve(const Node& node, const std::string& label) {
       reader.problem(*reader.find("name"), "must be unique; an earlier curve has this name");
     curve_names_.push_back(*name);
     curve.name = *name;
+    unnamed_curve_ = unnamed_curve_ || name->empty();
+  } else {
+    unnamed_curve_ = true;
   }
   curve.eta = reader.number("eta", positive).value_or(0.0);
   if (const auto sampling = reader.choice("sampling", {"auto", "direct"}))
@@ -1004,7 +1009,7 @@ void Validator::read_bounds() {
       reader.missing("curve");
     } else if (const auto name = reader.string("curve")) {
       bound.curve = *name;
-      if (std::find(curve_names_.begin(), curve_names_.end(), *name) == curve_names_.end()) {
+      if (!unnamed_curve_ && std::find(curve_names_.begin(), curve_names_.end(), *name) == curve_names_.end()) {
         std::vector<std::string> shown;
         for (const std::string& curve : curve_names_) shown.push_back(printable(curve, 60));
         if (shown.size() > 10) {

@@ -7,12 +7,15 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <thread>
 
 #include "host/engine.hpp"
 #include "host/shipped.hpp"

@@ -23,8 +23,9 @@ using Vector = Eigen::VectorXd;
 
 /// Objectives over data need dense dim x dim matrices, so dim is limited too (128 MiB in double).
 constexpr int max_data_dim = 4096;
-/// sine_pl: inf over x of f'(x)^2 / (2 f(x)) in one dimension, rounded down; a sum of such terms has the same constant.
-constexpr double sine_pl_mu = 0.175531;
+/// sine_pl: inf over x of f'(x)^2 / (2 f(x)) in one dimension, 0.1755309859 at x = 2.2017, rounded down; a sum of such
+/// terms has the same constant.
+constexpr double sine_pl_mu = 0.17553098;
 /// Eigenvalues of A^T A / n below this fraction of the largest count as zero. Rounding leaves about dim * 1e-16.
 constexpr double rank_tolerance = 1e-12;
 

@@ -19,12 +19,23 @@ std::string html_escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -36,10 +47,17 @@ std::string script_json(const nlohmann::ordered_json& json) {
   std::string out;
   for (const char c : to_text(json)) {
     switch (c) {
-      case '<': out += "\\u003c"; break;
-      case '>': out += "\\u003e"; break;
-      case '&': out += "\\u0026"; break;
-      default: out += c;
+      case '<':
+        out += "\\u003c";
+        break;
+      case '>':
+        out += "\\u003e";
+        break;
+      case '&':
+        out += "\\u0026";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -51,7 +69,8 @@ std::string render_report(const nlohmann::ordered_json& results) {
   std::string title = results.value("title", std::string());
   if (title.empty()) title = "Results";
   // Through the JSON writer, which replaces what is not UTF-8.
-  const auto text = nlohmann::ordered_json(title).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  const auto text =
+      nlohmann::ordered_json(title).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   title = html_escaped(nlohmann::ordered_json::parse(text).get<std::string>());
 
   const std::string data = script_json(results);

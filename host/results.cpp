@@ -60,18 +60,12 @@ std::vector<std::string> notes_of(const Curve& curve) {
 
 /// Columns of curves.csv after `finite`, under the names of the CSV header.
 std::vector<std::pair<const char*, const std::vector<double>*>> columns_of(const Curve& curve) {
-  return {{"mean", &curve.mean},
-          {"stderr", &curve.standard_error},
-          {"lower", &curve.lower},
-          {"upper", &curve.upper},
-          {"min", &curve.min},
-          {"max", &curve.max},
-          {"q05", &curve.quantiles[0]},
-          {"q25", &curve.quantiles[1]},
-          {"q50", &curve.quantiles[2]},
-          {"q75", &curve.quantiles[3]},
-          {"q95", &curve.quantiles[4]},
-          {"grad_norm", &curve.grad_norm},
+  return {{"mean", &curve.mean},        {"stderr", &curve.standard_error},
+          {"lower", &curve.lower},      {"upper", &curve.upper},
+          {"min", &curve.min},          {"max", &curve.max},
+          {"q05", &curve.quantiles[0]}, {"q25", &curve.quantiles[1]},
+          {"q50", &curve.quantiles[2]}, {"q75", &curve.quantiles[3]},
+          {"q95", &curve.quantiles[4]}, {"grad_norm", &curve.grad_norm},
           {"regime", &curve.regime}};
 }
 
@@ -83,7 +77,8 @@ std::string missing_numbers(const Curve& curve) {
     std::size_t missing = 0;
     for (std::size_t i = 0; i < n; ++i) missing += !std::isfinite(at(*values, i));
     if (missing == 0) continue;
-    const auto same = std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == missing; });
+    const auto same =
+        std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == missing; });
     if (same == groups.end()) {
       groups.emplace_back(missing, name);
     } else {
@@ -92,9 +87,9 @@ std::string missing_numbers(const Curve& curve) {
   }
   std::string text;
   for (const auto& [missing, names] : groups) {
-    text += fmt::format("{}{} at {}", text.empty() ? "" : "; ", names,
-                        missing == n ? fmt::format("all {} checkpoints", n)
-                                     : fmt::format("{} of {} checkpoints", missing, n));
+    text += fmt::format(
+        "{}{} at {}", text.empty() ? "" : "; ", names,
+        missing == n ? fmt::format("all {} checkpoints", n) : fmt::format("{} of {} checkpoints", missing, n));
   }
   return text;
 }
@@ -160,7 +155,8 @@ Json bound_json(const Verdict& verdict) {
   json["margin"] = number(verdict.config.margin);
   // A step without a ratio would point at nothing.
   const bool compared = std::isfinite(verdict.worst_ratio);
-  json["worst"] = {{"step", compared ? Json(verdict.worst_step) : Json(nullptr)}, {"ratio", number(verdict.worst_ratio)}};
+  json["worst"] = {{"step", compared ? Json(verdict.worst_step) : Json(nullptr)},
+                   {"ratio", number(verdict.worst_ratio)}};
   json["tightness"] = number(verdict.tightness);
   json["paths_to_decide"] = verdict.paths_to_decide ? Json(*verdict.paths_to_decide) : Json(nullptr);
   json["reason"] = verdict.reason;
@@ -364,7 +360,7 @@ std::string curve_lines(const Results& results, std::size_t width) {
 }
 
 std::string bound_lines(const Results& results, std::size_t width) {
-  std::vector<Column> columns = {{"bound", false, {}},      {"curve", false, {}},   {"speaks of", false, {}},
+  std::vector<Column> columns = {{"bound", false, {}},       {"curve", false, {}},      {"speaks of", false, {}},
                                  {"assumptions", false, {}}, {"worst ratio", true, {}}, {"tightness", true, {}},
                                  {"verdict", false, {}},     {"expected", false, {}}};
   std::vector<std::string> failures;
@@ -378,7 +374,8 @@ std::string bound_lines(const Results& results, std::size_t width) {
       failed += (failed.empty() ? "" : ", ") + printable(assumption.name);
     }
     any_expected = any_expected || verdict.config.expect;
-    columns[0].cells.push_back(printable(verdict.bound.theorem.empty() ? verdict.config.theorem : verdict.bound.theorem));
+    columns[0].cells.push_back(
+        printable(verdict.bound.theorem.empty() ? verdict.config.theorem : verdict.bound.theorem));
     columns[1].cells.push_back(printable(verdict.config.curve));
     columns[2].cells.push_back(verdict.bound.speaks_of);
     columns[3].cells.push_back(!failed.empty() ? "failed: " + failed : unchecked ? "unchecked" : "ok");
@@ -495,7 +492,8 @@ class Transaction {
     entry.target = directory_ + "/" + name;
     struct stat info;
     if (::lstat(entry.target.c_str(), &info) == 0) {
-      if (S_ISDIR(info.st_mode)) throw InputError(fmt::format("cannot write {}: a directory is in its place", entry.target));
+      if (S_ISDIR(info.st_mode))
+        throw InputError(fmt::format("cannot write {}: a directory is in its place", entry.target));
       entry.existed = true;
     }
     entry.temporary = unused_name(name);
@@ -624,7 +622,8 @@ std::string to_text(const Json& json) {
 }
 
 std::string to_csv(const Results& results) {
-  std::string csv = "curve,step,time,paths,finite,mean,stderr,lower,upper,min,max,q05,q25,q50,q75,q95,grad_norm,regime\n";
+  std::string csv =
+      "curve,step,time,paths,finite,mean,stderr,lower,upper,min,max,q05,q25,q50,q75,q95,grad_norm,regime\n";
   for (const Curve& curve : results.curves) {
     const std::string name = csv_cell(curve.name);
     const auto columns = columns_of(curve);
@@ -652,7 +651,8 @@ std::string verdict_table(const Results& results, int width) {
   return out;
 }
 
-void write_files(const std::string& directory, const std::vector<std::pair<std::string, std::string>>& name_and_content) {
+void write_files(const std::string& directory,
+                 const std::vector<std::pair<std::string, std::string>>& name_and_content) {
   if (directory.empty()) throw InputError("the results directory has an empty name");
   if (directory.find('\0') != std::string::npos) throw InputError("the results directory's name holds a zero byte");
   Transaction transaction(directory);

@@ -412,7 +412,6 @@ TEST(B4, IsExceededInTheTransientOnceTheNoiseIsNotLarge) {
       worst_y = std::max(worst_y, exact.mean[k] / b4y.value[k]);
     }
     RecordProperty("y0_" + std::to_string(y0), std::to_string(worst));
-    std::printf("y0 %g worst %g B4Y %g\n", y0, worst, worst_y);
     EXPECT_GT(worst, last);  // the further from the linear regime the worse
     EXPECT_LT(worst_y, 1.005);
     last = worst;

@@ -222,7 +222,8 @@ std::vector<S> mixed_inputs() {
   Random r{1};
   for (int i = 0; i < (1 << 17); ++i) {
     out.push_back(from_pattern<S>(r.next()));
-    const double magnitude = std::ldexp(r.uniform(1.0, 2.0), static_cast<int>(r.next() % 42) - 30);
+    const double significand = r.uniform(1.0, 2.0);
+    const double magnitude = std::ldexp(significand, static_cast<int>(r.next() % 42) - 30);
     out.push_back(static_cast<S>((r.next() & 1) != 0 ? magnitude : -magnitude));
   }
   out.resize(out.size() / 16 * 16);

@@ -49,7 +49,8 @@ TEST(Report, depends_on_the_json_alone) {
 
 TEST(Report, user_strings_cannot_become_markup) {
   Results results = sample::results();
-  const std::string evil = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> @DATA@ @CHART_JS@ & \"'";
+  const std::string evil =
+      "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> @DATA@ @CHART_JS@ & \"'";
   const std::string usual = render_report(to_json(results));
   results.experiment.title = evil;
   for (Curve& curve : results.curves) curve.name += evil;
@@ -114,7 +115,12 @@ class ReportInBrowser : public testing::Test {
       addEventListener('error', (e) => errors.push(e.message));
       addEventListener('load', () => {
         const painted = () => [...document.querySelectorAll('canvas')].map((canvas) => {
-          const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+          const copy = document.createElement('canvas');
+          copy.width = canvas.width;
+          copy.height = canvas.height;
+          const context = copy.getContext('2d', {willReadFrequently: true});
+          context.drawImage(canvas, 0, 0);
+          const data = context.getImageData(0, 0, copy.width, copy.height).data;
           let n = 0;
           for (let i = 3; i < data.length; i += 4) n += data[i] !== 0;
           return n;

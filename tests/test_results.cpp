@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // results.json, curves.csv, the verdict table and writing files (design sections 4 and 5).
-#include "host/results.hpp"
-
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -21,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "host/results.hpp"
 #include "tests/sample_results.hpp"
 
 namespace pathbound {
@@ -113,7 +112,8 @@ TEST(ResultsJson, numbers_that_do_not_exist_are_null_with_a_note) {
 TEST(ResultsJson, every_series_has_one_entry_a_checkpoint) {
   const Json json = to_json(sample::results());
   for (const Json& curve : json["curves"]) {
-    for (const char* key : {"step", "time", "finite", "mean", "stderr", "lower", "upper", "min", "max", "grad_norm", "regime"})
+    for (const char* key :
+         {"step", "time", "finite", "mean", "stderr", "lower", "upper", "min", "max", "grad_norm", "regime"})
       EXPECT_EQ(curve[key].size(), 51u) << key;
     for (const Json& quantile : curve["quantiles"]) EXPECT_EQ(quantile.size(), 51u);
   }
@@ -137,8 +137,17 @@ TEST(ResultsJson, only_environment_and_performance_depend_on_the_machine) {
 }
 
 TEST(ResultsJson, text_reads_back_the_same_bits_in_the_shortest_form) {
-  const std::vector<double> values = {0.1, 1.0, -0.0, 1e30, 5e-324, 1.0 / 3.0, 123456789.0, 2.2250738585072014e-308,
-                                      9007199254740993.0, 0x1p-100, 5.4210108624275222e-20};
+  const std::vector<double> values = {0.1,
+                                      1.0,
+                                      -0.0,
+                                      1e30,
+                                      5e-324,
+                                      1.0 / 3.0,
+                                      123456789.0,
+                                      2.2250738585072014e-308,
+                                      9007199254740993.0,
+                                      0x1p-100,
+                                      5.4210108624275222e-20};
   Json json;
   json["values"] = values;
   json["missing"] = {std::numeric_limits<double>::infinity(), std::nan("")};
@@ -163,7 +172,8 @@ TEST(CurvesCsv, has_a_row_a_checkpoint_and_empty_cells_for_missing_numbers) {
   const Results results = sample::results();
   const std::vector<std::string> lines = lines_of(to_csv(results));
   ASSERT_EQ(lines.size(), 1u + 4u * 51u);
-  EXPECT_EQ(lines[0], "curve,step,time,paths,finite,mean,stderr,lower,upper,min,max,q05,q25,q50,q75,q95,grad_norm,regime");
+  EXPECT_EQ(lines[0],
+            "curve,step,time,paths,finite,mean,stderr,lower,upper,min,max,q05,q25,q50,q75,q95,grad_norm,regime");
   EXPECT_EQ(lines[2].substr(0, 23), "dsgd,10,0.2,65536,65536");
   const std::string& last = lines.back();
   // The name holds a comma, so it is quoted.
@@ -200,7 +210,8 @@ TEST(VerdictTable, says_what_was_found_and_what_was_expected) {
   for (const int width : {60, 80, 120}) {
     const std::string table = verdict_table(sample::results(), width);
     std::string joined;
-    for (const std::string& line : lines_of(table)) joined += line.substr(std::min(line.size(), line.find_first_not_of(' '))) + " ";
+    for (const std::string& line : lines_of(table))
+      joined += line.substr(std::min(line.size(), line.find_first_not_of(' '))) + " ";
     EXPECT_NE(joined.find("EXPECTED holds, FOUND inconclusive."), std::string::npos);
     EXPECT_NE(joined.find("Paths that would decide: about 410000."), std::string::npos);
     EXPECT_NE(joined.find("B3d, which speaks of the iterates, holds for this curve."), std::string::npos);
@@ -308,7 +319,8 @@ TEST_F(WriteFiles, no_permission_is_a_machine_error) {
 TEST_F(WriteFiles, full_disk_leaves_the_old_files_and_nothing_new) {
   std::ofstream(scratch / "results.json") << "old";
   // A limit on the size of files fails write() in the middle, as a full disk does.
-  const std::vector<std::pair<std::string, std::string>> big = {{"results.json", "new"}, {"report.html", std::string(1 << 20, 'x')}};
+  const std::vector<std::pair<std::string, std::string>> big = {{"results.json", "new"},
+                                                                {"report.html", std::string(1 << 20, 'x')}};
   for (const char* name : {"", "fresh/deep"}) {
     EXPECT_EQ(exit_status_in_child([&] {
                 ::signal(SIGXFSZ, SIG_IGN);
