@@ -12,7 +12,8 @@ endif()
 # Its licence asks for the notice at the head of the file to be kept, and the page is written for major version 3.
 file(READ "${PATHBOUND_CHART_JS}" pathbound_chart_head LIMIT 200)
 if(NOT pathbound_chart_head MATCHES "Chart\\.js v3\\.")
-  message(FATAL_ERROR "PATHBOUND_CHART_JS (${PATHBOUND_CHART_JS}) is not Chart.js 3: its head says\n${pathbound_chart_head}")
+  message(FATAL_ERROR "PATHBOUND_CHART_JS (${PATHBOUND_CHART_JS}) is not Chart.js 3: it begins with\n"
+    "${pathbound_chart_head}")
 endif()
 unset(pathbound_chart_head)
 

@@ -21,19 +21,22 @@ constexpr double inf = std::numeric_limits<double>::infinity();
 
 const char* method_words(MethodKind method) {
   switch (method) {
-    case MethodKind::dsgd: return "DSGD";
-    case MethodKind::dcsgd: return "DCSGD";
-    case MethodKind::dsignsgd: return "DSignSGD";
+    case MethodKind::dsgd:
+      return "DSGD";
+    case MethodKind::dcsgd:
+      return "DCSGD";
+    case MethodKind::dsignsgd:
+      return "DSignSGD";
   }
   return "";
 }
 
 /// What the theorems need of the workers (theory section 4, heterogeneous workers): means over them.
 struct WorkerMeans {
-  double omega = 0.0;     ///< mean omega_i
-  double noise = 0.0;     ///< mean (1 + omega_i) V_i / B_i, V_i = d sigma_i^2 Var zeta
-  double affine = 0.0;    ///< mean (1 + omega_i) rho^2 Var zeta / B_i
-  double omega_sum = 0.0; ///< sum omega_i / N^2 (omega / N when alike)
+  double omega = 0.0;      ///< mean omega_i
+  double noise = 0.0;      ///< mean (1 + omega_i) V_i / B_i, V_i = d sigma_i^2 Var zeta
+  double affine = 0.0;     ///< mean (1 + omega_i) rho^2 Var zeta / B_i
+  double omega_sum = 0.0;  ///< sum omega_i / N^2 (omega / N when alike)
 };
 
 WorkerMeans worker_means(const CurveConfig& curve, int dim) {
@@ -42,7 +45,8 @@ WorkerMeans worker_means(const CurveConfig& curve, int dim) {
   WorkerMeans means;
   for (int i = 0; i < curve.workers.count; ++i) {
     const auto at = static_cast<std::size_t>(i);
-    const double omega = compressor_omega(curve, dim, i), sigma = curve.workers.scale[at], batch = curve.workers.batch[at];
+    const double omega = compressor_omega(curve, dim, i), sigma = curve.workers.scale[at],
+                 batch = curve.workers.batch[at];
     means.omega += omega / n;
     if (sigma > 0.0) means.noise += (1.0 + omega) * dim * sigma * sigma * var / batch / n;
     if (rho2 > 0.0) means.affine += (1.0 + omega) * rho2 * var / batch / n;
@@ -176,7 +180,8 @@ class Evaluation {
       detail += fmt::format("; |grad f|^2/(2 L S) observed between {:.6g} and {:.6g}", curve_.pl_min / l_smooth_,
                             curve_.pl_max / l_smooth_);
     }
-    assume("L-smooth", l.provenance == Provenance::proved ? AssumptionStatus::proved : AssumptionStatus::unchecked, detail);
+    assume("L-smooth", l.provenance == Provenance::proved ? AssumptionStatus::proved : AssumptionStatus::unchecked,
+           detail);
   }
 
   void require_constant_step() {
@@ -203,9 +208,9 @@ class Evaluation {
     const bool ok = value > 0.0;
     check(ok, "Delta > 0",
           fmt::format("Delta = {} = {:.6g}{}", formula, value,
-                      ok                               ? ""
-                      : is_constant(config_.schedule)  ? otherwise
-                                                       : fmt::format(" at the largest step {:g}{}", eta, otherwise)),
+                      ok                              ? ""
+                      : is_constant(config_.schedule) ? otherwise
+                                                      : fmt::format(" at the largest step {:g}{}", eta, otherwise)),
           true);
   }
 
@@ -261,8 +266,9 @@ class Evaluation {
     if (objective_.config().kind == ObjectiveKind::quadratic) {
       const double eta = largest_step(config_, curve_.step.empty() ? 0 : curve_.step.back());
       const double factor = mean_square_factor(objective_.config().eigenvalues, eta, means, n_);
-      otherwise = fmt::format("; the bound gives nothing, though the method itself is mean-square {}: its factor a step is {:.6g}",
-                              factor < 1.0 ? "stable" : "unstable", factor);
+      otherwise = fmt::format(
+          "; the bound gives nothing, though the method itself is mean-square {}: its factor a step is {:.6g}",
+          factor < 1.0 ? "stable" : "unstable", factor);
     }
     const double n = n_, L = l_smooth_, mu = mu_;
     if (iterates) {
@@ -276,7 +282,8 @@ class Evaluation {
         walk([&](double eta) { return 2.0 * mu * eta * delta(eta); }, growth);
         return;
       }
-      const double decay = 2.0 * mu * config_.eta * delta(config_.eta), level = growth * config_.eta * config_.eta / decay;
+      const double decay = 2.0 * mu * config_.eta * delta(config_.eta),
+                   level = growth * config_.eta * config_.eta / decay;
       number("q", 1.0 - decay);
       number("stationary", level);
       geometric(decay, level);
@@ -301,7 +308,8 @@ class Evaluation {
   void sign_bound(bool iterates) {
     const auto& workers = config_.workers;
     const bool noisy = std::all_of(workers.scale.begin(), workers.scale.end(), [](double s) { return s > 0.0; });
-    check(noisy, "sigma > 0", noisy ? "every worker has noise" : "a worker has no noise: sign(g) has no linear regime", true);
+    check(noisy, "sigma > 0", noisy ? "every worker has noise" : "a worker has no noise: sign(g) has no linear regime",
+          true);
     std::string symmetric = "the law is symmetric and unimodal";
     if (config_.noise.law == LawKind::multivariate_t && d_ > 1) {
       symmetric +=
@@ -330,7 +338,8 @@ class Evaluation {
         return;
       }
       assume("|y_j| <= Y along the path", AssumptionStatus::observed,
-             fmt::format("Y = {:.6g}, from the largest |grad_j f| = {:.6g} over all simulated paths and steps", Y, gradient));
+             fmt::format("Y = {:.6g}, from the largest |grad_j f| = {:.6g} over all simulated paths and steps", Y,
+                         gradient));
       // l_Y/s_i with each worker's own Y_i = G/s_i is 2 Xi(G/s_i)/G; 2 Xi(y)/y falls with y (the density is unimodal).
       c = 0.0;
       for (std::size_t i = 0; i < workers.scale.size(); ++i) {
@@ -342,8 +351,8 @@ class Evaluation {
     }
     if (!iterates) {
       number("Delta", c);
-      check(c > 0.0 && std::isfinite(c), "Delta > 0", fmt::format("Delta = {} sqrt(B)/sigma = {:.6g}",
-                                             v_.theorem == "B4" ? "l" : "l_Y", c), true);
+      check(c > 0.0 && std::isfinite(c), "Delta > 0",
+            fmt::format("Delta = {} sqrt(B)/sigma = {:.6g}", v_.theorem == "B4" ? "l" : "l_Y", c), true);
       if (!meaningful_) return;
       exponential(2.0 * mu * c, config_.eta * L * d_ / (4.0 * mu * n * c));
       return;
@@ -364,7 +373,8 @@ class Evaluation {
       }
     }
     number("q", 1.0 - most);
-    check(most <= 1.0 && c > 0.0, "q >= 0", fmt::format("the least 1 - 2 mu eta c_Y Delta is {:.6g}", 1.0 - most), true);
+    check(most <= 1.0 && c > 0.0, "q >= 0", fmt::format("the least 1 - 2 mu eta c_Y Delta is {:.6g}", 1.0 - most),
+          true);
     if (!meaningful_) return;
     const double growth = 0.5 * L * d_ / n;
     if (!is_constant(config_.schedule)) {
@@ -390,10 +400,14 @@ class Evaluation {
 
 const char* name_of(AssumptionStatus status) {
   switch (status) {
-    case AssumptionStatus::proved: return "proved";
-    case AssumptionStatus::observed: return "observed";
-    case AssumptionStatus::failed: return "failed";
-    case AssumptionStatus::unchecked: return "unchecked";
+    case AssumptionStatus::proved:
+      return "proved";
+    case AssumptionStatus::observed:
+      return "observed";
+    case AssumptionStatus::failed:
+      return "failed";
+    case AssumptionStatus::unchecked:
+      return "unchecked";
   }
   return "";
 }
@@ -408,11 +422,14 @@ const std::vector<BoundInfo>& bound_registry() {
       {"B3", "", "sde", "DSGD, DCSGD: PL, smooth, bounded noise variance; Delta = 1 - eta L^2 omega/(2 mu N)",
        "arXiv:2502.17009, Theorem 3"},
       {"B3p", "B3'", "sde", "B3 with the sharper Delta = 1 - eta L omega/(2 N)", "docs/theory.md"},
-      {"B3d", "", "iterates", "B3 for the iterates themselves: affine noise and schedules allowed; an identity on isotropic "
-       "quadratics", "docs/theory.md"},
+      {"B3d", "", "iterates",
+       "B3 for the iterates themselves: affine noise and schedules allowed; an identity on isotropic "
+       "quadratics",
+       "docs/theory.md"},
       {"B4", "", "sde", "DSignSGD: PL, smooth, symmetric unimodal noise of any tail; uses the linear regime of Xi",
        "arXiv:2502.17009, Theorem 4"},
-      {"B4Y", "", "sde", "B4 without the linear regime: the slope of Xi over the gradients that occur", "docs/theory.md"},
+      {"B4Y", "", "sde", "B4 without the linear regime: the slope of Xi over the gradients that occur",
+       "docs/theory.md"},
       {"B4d", "", "iterates", "B4Y for the iterates themselves; schedules allowed", "docs/theory.md"},
   };
   return registry;
@@ -455,13 +472,15 @@ double noise_density_factor(LawKind law, double nu) {
 
 double compressor_omega(const CurveConfig& curve, int dim, int worker) {
   switch (curve.compressor.kind) {
-    case CompressorKind::identity: return 0.0;
+    case CompressorKind::identity:
+      return 0.0;
     case CompressorKind::rand_k: {
       const auto i = static_cast<std::size_t>(worker);
       const int k = i < curve.workers.k.size() ? curve.workers.k[i] : curve.compressor.k;
       return static_cast<double>(dim - k) / k;
     }
-    case CompressorKind::bernoulli: return (1.0 - curve.compressor.p) / curve.compressor.p;
+    case CompressorKind::bernoulli:
+      return (1.0 - curve.compressor.p) / curve.compressor.p;
   }
   return 0.0;
 }

@@ -80,16 +80,16 @@ double affine_noise_square(const CurveConfig& curve, int dim) {
   return std::sqrt((sum4 + 3.0 * (sum2 * sum2 - sum22)) / (n * n * n * n));
 }
 
-/// Whether the multiplicative part of a step can make E S^2 explode (O9): the growth factor of E S^2 a step, or an upper
-/// bound of it. At most 1: it cannot.
+/// Whether the multiplicative part of a step can make E S^2 explode (O9): the growth factor of E S^2 a step, or an
+/// upper bound of it. At most 1: it cannot.
 struct Growth {
   double factor = 0.0;
   bool exact = false;
 };
 
-/// quadratic: x_j' = x_j (1 - eta h_j u) + additive noise, u the factor of factor_moments. Exact for rho = 0 and for one
-/// dimension. Else by Minkowski: sqrt(E x_j'^4) <= sqrt(E(1 - eta h_j C)^4) x_j^2 + 3 eta^2 sqrt(E w^4) |grad f|^2 / d,
-/// summed with weights h_j / 2.
+/// quadratic: x_j' = x_j (1 - eta h_j u) + additive noise, u the factor of factor_moments. Exact for rho = 0 and for
+/// one dimension. Else by Minkowski: sqrt(E x_j'^4) <= sqrt(E(1 - eta h_j C)^4) x_j^2 + 3 eta^2 sqrt(E w^4) |grad f|^2
+/// / d, summed with weights h_j / 2.
 Growth quadratic_growth(const CurveConfig& curve, const std::vector<double>& h, double eta) {
   const int dim = static_cast<int>(h.size());
   Growth growth;
@@ -164,9 +164,12 @@ double linear_regime(const CurveConfig& config, double max_grad) {
 
 const char* law_words(LawKind law) {
   switch (law) {
-    case LawKind::gaussian: return "Gaussian";
-    case LawKind::student_t: return "Student-t";
-    case LawKind::multivariate_t: return "multivariate t";
+    case LawKind::gaussian:
+      return "Gaussian";
+    case LawKind::student_t:
+      return "Student-t";
+    case LawKind::multivariate_t:
+      return "multivariate t";
   }
   return "";
 }
@@ -175,18 +178,24 @@ const char* law_words(LawKind law) {
 
 const char* name_of(Band band) {
   switch (band) {
-    case Band::bonferroni_t: return "bonferroni_t";
-    case Band::median_of_means: return "median_of_means";
-    case Band::none: return "none";
+    case Band::bonferroni_t:
+      return "bonferroni_t";
+    case Band::median_of_means:
+      return "median_of_means";
+    case Band::none:
+      return "none";
   }
   return "";
 }
 
 const char* name_of(MeanIs mean_is) {
   switch (mean_is) {
-    case MeanIs::expectation: return "expectation";
-    case MeanIs::restricted: return "restricted";
-    case MeanIs::does_not_exist: return "does_not_exist";
+    case MeanIs::expectation:
+      return "expectation";
+    case MeanIs::restricted:
+      return "restricted";
+    case MeanIs::does_not_exist:
+      return "does_not_exist";
   }
   return "";
 }
@@ -195,7 +204,8 @@ MomentReport moments_of(const CurveConfig& curve, const Objective& objective) {
   MomentReport report;
   if (curve.method == MethodKind::dsignsgd) return report;  // every step is bounded: all moments, any law
   const auto& constants = objective.constants();
-  const bool additive = std::any_of(curve.workers.scale.begin(), curve.workers.scale.end(), [](double s) { return s > 0.0; });
+  const bool additive =
+      std::any_of(curve.workers.scale.begin(), curve.workers.scale.end(), [](double s) { return s > 0.0; });
   const bool affine = curve.noise.affine > 0.0 && constants.suboptimality_at_start > 0.0;
   const bool noisy = additive || affine;
   const bool heavy = curve.noise.law != LawKind::gaussian;
@@ -208,14 +218,16 @@ MomentReport moments_of(const CurveConfig& curve, const Objective& objective) {
       report.mean_exists = report.variance_exists = false;
       report.mean_is = MeanIs::does_not_exist;
       report.reason = fmt::format(
-          "E S is infinite: {} has no moments of order nu, and the objective grows faster than a quadratic, so that every "
+          "E S is infinite: {} has no moments of order nu, and the objective grows faster than a quadratic, so that "
+          "every "
           "step multiplies the order that E S needs",
           words);
       return report;
     }
     report.mean_is = MeanIs::restricted;
     report.reason =
-        "the objective grows faster than a quadratic and Gaussian noise is unbounded: E S is infinite or of no use, the "
+        "the objective grows faster than a quadratic and Gaussian noise is unbounded: E S is infinite or of no use, "
+        "the "
         "mean is E[S_k | not diverged by k]";
     return report;
   }
@@ -254,13 +266,15 @@ MomentReport moments_of(const CurveConfig& curve, const Objective& objective) {
                            : compressed         ? "the compressor multiplies"
                                                 : "affine noise multiplies";
   if (g.exact) {
-    report.reason = fmt::format("{} the iterate by a random factor with max_j E(1 - eta h_j C)^4 = {:.6g} > 1: E S^2 "
-                                "explodes, so the sampling variance cannot be trusted",
-                                from, g.factor);
+    report.reason = fmt::format(
+        "{} the iterate by a random factor with max_j E(1 - eta h_j C)^4 = {:.6g} > 1: E S^2 "
+        "explodes, so the sampling variance cannot be trusted",
+        from, g.factor);
   } else {
-    report.reason = fmt::format("{} the iterate by a random factor, and the bound on the growth of E S^2 is {:.6g} > 1 a "
-                                "step: E S^2 may explode, so the sampling variance cannot be trusted",
-                                from, g.factor);
+    report.reason = fmt::format(
+        "{} the iterate by a random factor, and the bound on the growth of E S^2 is {:.6g} > 1 a "
+        "step: E S^2 may explode, so the sampling variance cannot be trusted",
+        from, g.factor);
   }
   return report;
 }
@@ -310,13 +324,15 @@ Curve make_curve(const CurveConfig& config, const Objective& objective, const Si
   } else if (curve.variance_doubtful) {
     curve.band = Band::median_of_means;
     curve.notes.push_back(fmt::format(
-        "the band is an interval for the median of the means of {} groups of paths; there is no standard error", n_groups));
+        "the band is an interval for the median of the means of {} groups of paths; there is no standard error",
+        n_groups));
   } else {
     curve.band = Band::bonferroni_t;
   }
 
   curve.quantiles = result.quantiles;
   bool seen_ratio = false;
+  double quantile = nan, quantile_n = nan;  // n is mostly the same at every checkpoint
   std::uint64_t diverged = 0, diverged_step = 0;
   for (std::size_t c = 0; c < n_records; ++c) {
     const Record& record = result.records[c];
@@ -330,13 +346,17 @@ Curve make_curve(const CurveConfig& config, const Objective& objective, const Si
     curve.mean.push_back(mean);
     curve.standard_error.push_back(error);
     curve.variance.push_back(variance_exists ? record.m2 / (n - 1.0) : nan);
-    curve.skew.push_back(!variance_exists ? nan
+    curve.skew.push_back(!variance_exists  ? nan
                          : record.m2 > 0.0 ? std::sqrt(n) * record.m3 / (record.m2 * std::sqrt(record.m2))
                                            : 0.0);
     double lower = nan, upper = nan;
     if (curve.band == Band::bonferroni_t || start) {
       if (variance_exists) {
-        const double half = error > 0.0 ? two_sided_t(alpha, n - 1.0) * error : error;
+        if (error > 0.0 && n != quantile_n) {
+          quantile_n = n;
+          quantile = two_sided_t(alpha, n - 1.0);
+        }
+        const double half = error > 0.0 ? quantile * error : error;
         lower = mean - half;
         upper = mean + half;
       }

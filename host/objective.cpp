@@ -127,9 +127,10 @@ Problem synthetic_least_squares(const ObjectiveConfig& config) {
     throw InputError(fmt::format("objective.rank = {} (must be from 1 to min(rows, dim) = {})", rank, most));
   }
   if (!(config.condition >= 1.0 && config.condition <= 0.1 / rank_tolerance)) {
-    throw InputError(fmt::format("objective.condition = {} (must be from 1 to 1e11; eigenvalues below {} of the largest "
-                                 "count as zero)",
-                                 config.condition, rank_tolerance));
+    throw InputError(
+        fmt::format("objective.condition = {} (must be from 1 to 1e11; eigenvalues below {} of the largest "
+                    "count as zero)",
+                    config.condition, rank_tolerance));
   }
   const auto n = static_cast<std::size_t>(config.rows), d = static_cast<std::size_t>(config.dim);
   Uniforms uniform(config.data_seed);
@@ -194,9 +195,10 @@ Problem problem_from_file(const ObjectiveConfig& config) {
     }
     for (std::size_t r = 0; r < problem.target.size(); ++r) {
       if (problem.target[r] != a && problem.target[r] != b) {
-        throw InputError(fmt::format("{}: the labels have more than two values ({}, {}, {} in data row {}); logistic "
-                                     "needs exactly two",
-                                     config.file, a, b, problem.target[r], r + 1));
+        throw InputError(
+            fmt::format("{}: the labels have more than two values ({}, {}, {} in data row {}); logistic "
+                        "needs exactly two",
+                        config.file, a, b, problem.target[r], r + 1));
       }
     }
     for (double& label : problem.target) label = label == b ? 1.0 : -1.0;  // the smaller value is class -1
@@ -234,7 +236,8 @@ double greatest_eigenvalue(const std::vector<double>& rows, std::size_t n, std::
     square.resize(size(n), size(n));
     for (std::size_t i = 0; i < n; ++i) {
       for (std::size_t j = i; j < n; ++j) {
-        square(size(i), size(j)) = square(size(j), size(i)) = dot(&rows[i * d], &rows[j * d], d) / static_cast<double>(n);
+        square(size(i), size(j)) = square(size(j), size(i)) =
+            dot(&rows[i * d], &rows[j * d], d) / static_cast<double>(n);
       }
     }
   }
@@ -298,9 +301,10 @@ class Logistic {
       if (!moved) break;
     }
     if (!(norm <= 1e-11 * scale)) {
-      throw InputError(fmt::format("objective: Newton's method found no minimum of the logistic loss (|grad f| stays at "
-                                   "{:.3g}); a larger objective.lam or data that are scaled to similar columns help",
-                                   norm));
+      throw InputError(
+          fmt::format("objective: Newton's method found no minimum of the logistic loss (|grad f| stays at "
+                      "{:.3g}); a larger objective.lam or data that are scaled to similar columns help",
+                      norm));
     }
     return x;
   }
@@ -362,8 +366,8 @@ Objective::Objective(const ObjectiveConfig& config) : config_(config) {
   };
   const auto need_data_dim = [&] {
     if (config_.dim > max_data_dim) {
-      throw InputError(fmt::format("objective.dim = {} (must be at most {} for objectives over data)", config_.dim,
-                                   max_data_dim));
+      throw InputError(
+          fmt::format("objective.dim = {} (must be at most {} for objectives over data)", config_.dim, max_data_dim));
     }
   };
 
@@ -577,7 +581,8 @@ double Objective::suboptimality(const std::vector<double>& x) const {
       }
       return sum;
     case ObjectiveKind::least_squares:
-    case ObjectiveKind::logistic: break;
+    case ObjectiveKind::logistic:
+      break;
   }
   const auto n = static_cast<std::size_t>(n_rows_);
   std::vector<double> e(d);

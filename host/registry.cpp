@@ -29,8 +29,7 @@ const char* name_in(const std::vector<ComponentInfo>& registry, Kind kind) {
   return index < registry.size() ? registry[index].name.c_str() : "?";
 }
 
-const KeyInfo mu_key{"mu", "number", "a number > 0", "the proved constant",
-                     "PL constant to use in place of the known one"};
+const KeyInfo mu_key{"mu", "number", "a number > 0", "the known constant", "PL constant to use in its place"};
 const KeyInfo rows_key{"rows", "integer", "an integer from 1 to 2^24 / dim", "required without file",
                        "rows of synthetic data"};
 const KeyInfo two_rows_key{"rows", "integer", "an integer from 2 to 2^24 / dim", "required without file",

@@ -20,7 +20,8 @@ inline double prescribed_step(const CurveConfig& curve, std::uint64_t k) {
   return curve.schedule.p == 0.5 ? curve.eta / std::sqrt(base) : curve.eta * std::pow(base, -curve.schedule.p);
 }
 
-/// The largest prescribed step before step `steps`. The polynomial schedule is monotone, so it is the first or the last.
+/// The largest prescribed step before step `steps`. The polynomial schedule is monotone, so it is the first or the
+/// last.
 inline double largest_step(const CurveConfig& curve, std::uint64_t steps) {
   const double first = prescribed_step(curve, 0), last = prescribed_step(curve, steps == 0 ? 0 : steps - 1);
   return first > last ? first : last;

@@ -18,8 +18,8 @@ constexpr double inf = std::numeric_limits<double>::infinity();
 constexpr std::uint64_t fewest_paths = 32;
 /// Largest Edgeworth term |skew| z^3/(6 sqrt n) with which a Student limit is trusted (design 6).
 constexpr double largest_skew_term = 0.1;
-/// Where all paths agree (standard error 0) the comparison is exact but for rounding: this much of the limit, for S of a
-/// float path, and this much of the first recorded mean, below which S itself is the rounding of x.
+/// Where all paths agree (standard error 0) the comparison is exact but for rounding: this much of the limit, for S of
+/// a float path, and this much of the first recorded mean, below which S itself is the rounding of x.
 constexpr double relative_slack = 1e-6, absolute_slack = 1e-12;
 /// B4 holds its linear regime responsible when 2 Xi(Y)/(l Y) is below this.
 constexpr double regime_reached = 0.99;
@@ -39,7 +39,26 @@ struct Sample {
   double skew_term(double z) const { return std::fabs(skew) * z * z * z / (6.0 * std::sqrt(n)); }
 };
 
-Sample sample_at(const Curve& curve, std::size_t c, double limit, double alpha, std::size_t n_records) {
+/// The two quantiles for samples of n; n is mostly the same at every checkpoint.
+class Quantiles {
+ public:
+  Quantiles(double alpha, std::size_t n_records)
+      : alpha_lower_(alpha / static_cast<double>(std::max<std::size_t>(n_records, 1))), alpha_upper_(alpha) {}
+  void fill(Sample& sample) {
+    if (sample.n != n_) {
+      n_ = sample.n;
+      lower_ = student_quantile(alpha_lower_, n_ - 1.0);
+      upper_ = student_quantile(alpha_upper_, n_ - 1.0);
+    }
+    sample.z_lower = lower_;
+    sample.z_upper = upper_;
+  }
+
+ private:
+  double alpha_lower_, alpha_upper_, n_ = nan, lower_ = nan, upper_ = nan;
+};
+
+Sample sample_at(const Curve& curve, std::size_t c, double limit, Quantiles& quantiles) {
   Sample sample;
   sample.finite = curve.finite[c];
   sample.diverged = curve.paths > sample.finite ? curve.paths - sample.finite : 0;
@@ -65,8 +84,7 @@ Sample sample_at(const Curve& curve, std::size_t c, double limit, double alpha, 
   sample.error = sample.diverged == 0 ? curve.standard_error[c] : std::sqrt(all.m2 / (sample.n * (sample.n - 1.0)));
   sample.skew = all.m2 > 0.0 ? std::sqrt(sample.n) * (all.m3 / all.m2) / std::sqrt(all.m2) : 0.0;
   if (!std::isfinite(sample.error)) return sample;
-  sample.z_lower = student_quantile(alpha / static_cast<double>(n_records), sample.n - 1.0);
-  sample.z_upper = student_quantile(alpha, sample.n - 1.0);
+  quantiles.fill(sample);
   sample.lower = sample.mean - sample.z_lower * sample.error;
   sample.upper = sample.mean + sample.z_upper * sample.error;
   return sample;
@@ -110,8 +128,9 @@ class Judgement {
     const std::size_t n_records = curve_.step.size();
     v_.bound.value.resize(n_records, nan);
     v_.worst_ratio = v_.tightness = nan;
+    Quantiles quantiles(alpha_, n_records);
     for (std::size_t c = 0; c < n_records; ++c) {
-      samples_.push_back(sample_at(curve_, c, limit_, alpha_, n_records));
+      samples_.push_back(sample_at(curve_, c, limit_, quantiles));
       const Sample& sample = samples_.back();
       diverged_ = std::max(diverged_, sample.diverged);
       v_.empirical.push_back(sample.mean);
@@ -194,10 +213,11 @@ class Judgement {
       explain_violated(worst);
     } else if (blocked == samples_.size()) {
       v_.verdict = Expectation::holds;
-      v_.reason = fmt::format("holds: at every checkpoint the {} upper limit is below the bound{}; at its largest (step "
-                              "{}) the mean is {} of it",
-                              confidence(), v_.config.margin > 0.0 ? fmt::format(" x {:g}", 1.0 + v_.config.margin) : "",
-                              v_.worst_step, percent(v_.worst_ratio));
+      v_.reason = fmt::format(
+          "holds: at every checkpoint the {} upper limit is below the bound{}; at its largest (step "
+          "{}) the mean is {} of it",
+          confidence(), v_.config.margin > 0.0 ? fmt::format(" x {:g}", 1.0 + v_.config.margin) : "", v_.worst_step,
+          percent(v_.worst_ratio));
     } else {
       v_.verdict = Expectation::inconclusive;
       explain_inconclusive(blocked);
@@ -208,26 +228,29 @@ class Judgement {
     const Sample& s = samples_[c];
     const double bound = bound_at(c);
     const std::string excess = bound > 0.0 ? percent(s.mean / bound - 1.0) : "an infinite factor";
-    const std::string numbers =
-        fmt::format("violated at step {}: mean {:.4g} [{} limit {:.4g}]", curve_.step[c], s.mean, confidence(), s.lower);
+    const std::string numbers = fmt::format("violated at step {}: mean {:.4g} [{} limit {:.4g}]", curve_.step[c],
+                                            s.mean, confidence(), s.lower);
     const bool sde = v_.bound.speaks_of == "sde";
     const double regime = curve_.regime.size() > c ? curve_.regime[c] : nan;
     if (v_.bound.theorem == "B4" && regime < regime_reached) {
-      v_.reason = fmt::format("{} exceeds the bound {:.4g} by {}; the linear regime of Theorem 4 is not reached there "
-                              "(2Xi(Y)/(lY) = {:.2g})",
-                              numbers, bound, excess, regime);
+      v_.reason = fmt::format(
+          "{} exceeds the bound {:.4g} by {}; the linear regime of Theorem 4 is not reached there "
+          "(2Xi(Y)/(lY) = {:.2g})",
+          numbers, bound, excess, regime);
     } else if (sde) {
-      v_.reason = fmt::format("{} is above the bound {:.4g}; the theorem speaks of the SDE; the method exceeds it by {}",
-                              numbers, bound, excess);
+      v_.reason =
+          fmt::format("{} is above the bound {:.4g}; the theorem speaks of the SDE; the method exceeds it by {}",
+                      numbers, bound, excess);
     } else {
       v_.reason = fmt::format("{} exceeds the bound {:.4g} by {}", numbers, bound, excess);
     }
     if (std::isinf(v_.bound.predicted_excess)) {
       v_.reason += "; on this isotropic quadratic the method is not mean-square stable (Delta <= eta h/2)";
     } else if (v_.bound.predicted_excess > 0.0) {
-      v_.reason += fmt::format("; on an isotropic quadratic the stationary level exceeds it by the factor Delta/(Delta - eta "
-                               "h/2) = {:.4g} exactly",
-                               v_.bound.predicted_excess);
+      v_.reason += fmt::format(
+          "; on an isotropic quadratic the stationary level exceeds it by the factor Delta/(Delta - eta "
+          "h/2) = {:.4g} exactly",
+          v_.bound.predicted_excess);
     }
     if (s.diverged > 0) {
       v_.reason += fmt::format("; {} of {} paths diverged and count as S = {:g}", s.diverged, curve_.paths, limit_);
@@ -241,26 +264,29 @@ class Judgement {
       v_.reason = fmt::format("inconclusive: only {} finite paths at step {} (at least {} are needed)", s.finite,
                               curve_.step[c], fewest_paths);
     } else if (s.diverged > 0) {
-      v_.reason = fmt::format("inconclusive: {} of {} paths diverged by step {} and count as S = {:g}, too few to call the "
-                              "bound violated; with diverged paths it cannot hold",
-                              s.diverged, curve_.paths, curve_.step[c], limit_);
+      v_.reason = fmt::format(
+          "inconclusive: {} of {} paths diverged by step {} and count as S = {:g}, too few to call the "
+          "bound violated; with diverged paths it cannot hold",
+          s.diverged, curve_.paths, curve_.step[c], limit_);
     } else if (!std::isfinite(s.error)) {
       v_.reason = fmt::format("inconclusive: there is no standard error at step {}", curve_.step[c]);
     } else if (s.skew_term(s.z_upper) > largest_skew_term || (s.mean > limit_at(c) && s.lower > limit_at(c))) {
-      v_.reason = fmt::format("inconclusive: S at step {} is too skewed (skewness {:.3g}) for {:.0f} paths: its limits "
-                              "cannot be trusted",
-                              curve_.step[c], s.skew, s.n);
+      v_.reason = fmt::format(
+          "inconclusive: S at step {} is too skewed (skewness {:.3g}) for {:.0f} paths: its limits "
+          "cannot be trusted",
+          curve_.step[c], s.skew, s.n);
     } else {
-      v_.reason = fmt::format("inconclusive at step {}: mean {:.4g} [{} limits {:.4g}, {:.4g}] against the bound {:.4g} x "
-                              "{:g}",
-                              curve_.step[c], s.mean, confidence(), s.lower, s.upper, bound_at(c), 1.0 + v_.config.margin);
+      v_.reason = fmt::format(
+          "inconclusive at step {}: mean {:.4g} [{} limits {:.4g}, {:.4g}] against the bound {:.4g} x "
+          "{:g}",
+          curve_.step[c], s.mean, confidence(), s.lower, s.upper, bound_at(c), 1.0 + v_.config.margin);
     }
     if (v_.paths_to_decide) v_.reason += fmt::format("; about {} paths would decide", *v_.paths_to_decide);
   }
 
-  /// Paths with which the tests would decide if the means stayed where they are: violated at the easiest checkpoint whose
-  /// mean is above its limit, else holds at the hardest. None when a mean lies on its limit: within a tenth of its
-  /// standard error or a twentieth of the margin.
+  /// Paths with which the tests would decide if the means stayed where they are: violated at the easiest checkpoint
+  /// whose mean is above its limit, else holds at the hardest. None when a mean lies on its limit: within a tenth of
+  /// its standard error or a twentieth of the margin.
   std::optional<std::uint64_t> decisive_paths() const {
     double to_violate = inf, to_hold = 0.0;
     bool any_above = false;
@@ -296,10 +322,14 @@ class Judgement {
 
 const char* outcome(Expectation verdict) {
   switch (verdict) {
-    case Expectation::holds: return "holds";
-    case Expectation::violated: return "is violated";
-    case Expectation::inconclusive: return "is inconclusive";
-    case Expectation::not_applicable: return "is not applicable";
+    case Expectation::holds:
+      return "holds";
+    case Expectation::violated:
+      return "is violated";
+    case Expectation::inconclusive:
+      return "is inconclusive";
+    case Expectation::not_applicable:
+      return "is not applicable";
   }
   return "";
 }

@@ -288,7 +288,7 @@ PATHBOUND_HD F canonical_nan(F x) {
 
 /// Natural logarithm of a normal, finite u > 0; anything else gives no meaningful value. The lean form for
 /// Box-Muller. log_normal(1) = +0.
-/// Max error: float @U:log_normal:f@, double @U:log_normal:d@.
+/// Max error: float 0.95 ulp, double 0.86 ulp.
 template <class F>
 PATHBOUND_HD F log_normal(F u) {
   using namespace math_detail;
@@ -297,7 +297,7 @@ PATHBOUND_HD F log_normal(F u) {
 }
 
 /// Natural logarithm. log(+-0) = -inf, log(x < 0) = NaN, log(inf) = inf; denormal x too.
-/// Max error: float @U:log:f@, double @U:log:d@.
+/// Max error: float 0.95 ulp, double 0.86 ulp.
 template <class F>
 PATHBOUND_HD F log(F x) {
   using namespace math_detail;
@@ -313,7 +313,7 @@ PATHBOUND_HD F log(F x) {
 }
 
 /// ln(1 + x), accurate for small x. log1p(+-0) = +-0, log1p(-1) = -inf, log1p(x < -1) = NaN, log1p(inf) = inf.
-/// Max error: float @U:log1p:f@, double @U:log1p:d@.
+/// Max error: float 1.55 ulp, double 1.38 ulp.
 template <class F>
 PATHBOUND_HD F log1p(F x) {
   using namespace math_detail;
@@ -329,7 +329,7 @@ PATHBOUND_HD F log1p(F x) {
 }
 
 /// e^x. exp(-inf) = 0, exp(inf) = inf; overflows and underflows where e^x does, denormal results too.
-/// Max error: float @U:exp:f@, double @U:exp:d@.
+/// Max error: float 0.92 ulp, double 1.0 ulp.
 template <class F>
 PATHBOUND_HD F exp(F x) {
   using namespace math_detail;
@@ -340,7 +340,7 @@ PATHBOUND_HD F exp(F x) {
 }
 
 /// e^x - 1, accurate for small x. expm1(+-0) = +-0, expm1(-inf) = -1, expm1(inf) = inf.
-/// Max error: float @U:expm1:f@, double @U:expm1:d@.
+/// Max error: float 1.28 ulp, double 1.65 ulp.
 template <class F>
 PATHBOUND_HD F expm1(F x) {
   using namespace math_detail;
@@ -356,7 +356,7 @@ PATHBOUND_HD F expm1(F x) {
 }
 
 /// Hyperbolic sine. sinh(+-0) = +-0, sinh(+-inf) = +-inf; overflows where sinh x does.
-/// Max error: float @U:sinh:f@, double @U:sinh:d@.
+/// Max error: float 1.55 ulp, double 1.88 ulp.
 template <class F>
 PATHBOUND_HD F sinh(F x) {
   using namespace math_detail;
@@ -369,7 +369,7 @@ PATHBOUND_HD F sinh(F x) {
 }
 
 /// Hyperbolic cosine. cosh(+-inf) = inf; overflows where cosh x does.
-/// Max error: float @U:cosh:f@, double @U:cosh:d@.
+/// Max error: float 1.67 ulp, double 1.61 ulp.
 template <class F>
 PATHBOUND_HD F cosh(F x) {
   using namespace math_detail;
@@ -382,8 +382,8 @@ PATHBOUND_HD F cosh(F x) {
 
 /// sin and cos of 2 pi v for a random angle v in [0, 1), given as the integer v 2^32 (float: all 32 bits of `angle`)
 /// or v 2^53 (double: a 53-bit number in a 64-bit lane). Reduced to an octant in integers, so without error.
-/// Max error: float @U:sincos_turn:f@ (@A:sincos_turn:f@ absolute), double @U:sincos_turn:d@ (@A:sincos_turn:d@
-/// absolute); never beyond [-1, 1], and exact at the quarters of a turn.
+/// Max error: float 2.38 ulp (9.8e-8 absolute), double 1.5 ulp (1.5e-16 absolute).
+/// Never beyond [-1, 1], and exact at the quarters of a turn.
 template <class F>
 PATHBOUND_HD void sincos_turn(BitsOf<F> angle, F& s, F& c) {
   using namespace math_detail;
@@ -405,8 +405,8 @@ PATHBOUND_HD void sincos_turn(BitsOf<F> angle, F& s, F& c) {
 }
 
 /// cos(2 pi v), angle as for sincos_turn. One polynomial instead of two: the last bits may differ from sincos_turn's,
-/// and next to +-1 the result may be one ulp beyond. Max error: float @U:cos_turn:f@ (@A:cos_turn:f@ absolute), double
-/// @U:cos_turn:d@ (@A:cos_turn:d@ absolute).
+/// and next to +-1 the result may be one ulp beyond. Max error: float 2.73 ulp (1.7e-7 absolute), double 2.65 ulp
+/// (3.0e-16 absolute).
 template <class F>
 PATHBOUND_HD F cos_turn(BitsOf<F> angle) {
   using namespace math_detail;
@@ -433,9 +433,8 @@ PATHBOUND_HD F sin_turn(BitsOf<F> angle) {
 }
 
 /// sin and cos of x radians. NaN for infinities.
-/// Max error: float @U:sin:f@ for |x| <= 2^13, double @U:sin:d@ for |x| <= 2^20; absolute error @A:sin:f@ for |x| <=
-/// 2^21 (float),
-/// @A:sin:d@ for |x| <= 2^49 (double). Beyond that nothing is right: sin x = +-0 and cos x = 1. sin(+-0) = +-0.
+/// Max error: float 1.53 ulp for |x| <= 2^13, double 1.52 ulp for |x| <= 2^20; absolute error 1.1e-7 for |x| <= 2^21
+/// (float), 1.6e-16 for |x| <= 2^49 (double). Beyond that nothing is right: sin x = +-0 and cos x = 1. sin(+-0) = +-0.
 template <class F>
 PATHBOUND_HD void sincos(F x, F& s, F& c) {
   using namespace math_detail;
@@ -484,7 +483,7 @@ PATHBOUND_HD void sincos_pi(F a, F& s, F& c) {
 }  // namespace math_detail
 
 /// sin(pi x), for all x: the reduction is exact. +-0 where x is an integer, with the sign of x; NaN for infinities.
-/// Max error: float @U:sin_pi:f@, double @U:sin_pi:d@; never beyond [-1, 1].
+/// Max error: float 1.61 ulp, double 1.5 ulp; never beyond [-1, 1].
 template <class F>
 PATHBOUND_HD F sin_pi(F x) {
   F s, c;
@@ -493,7 +492,7 @@ PATHBOUND_HD F sin_pi(F x) {
 }
 
 /// cos(pi x), for all x: the reduction is exact. +0 where x is half an odd integer; NaN for infinities.
-/// Max error: float @U:cos_pi:f@, double @U:cos_pi:d@; never beyond [-1, 1].
+/// Max error: float 1.58 ulp, double 1.5 ulp; never beyond [-1, 1].
 template <class F>
 PATHBOUND_HD F cos_pi(F x) {
   F s, c;
@@ -502,10 +501,10 @@ PATHBOUND_HD F cos_pi(F x) {
 }
 
 /// x^y for x > 0 and finite (denormal x too), y finite; NaN for other x or a NaN y. x^0 = 1^y = 1; overflows to inf and
-/// underflows to 0. The logarithm is carried to some five bits more than a Real holds, so that the error stays small
+/// underflows to 0. The logarithm is carried to a few bits more than a Real holds, so that the error stays small
 /// where |y ln x| is large. For step-size schedules such as (1 + k/k0)^-p.
-/// Max error: for |y ln x| <= 40 float @U:pow40:f@, double @U:pow40:d@; for all results that are normal numbers float
-/// @U:pow:f@, double @U:pow:d@.
+/// Max error: for |y ln x| <= 40 float 7.8 ulp, double 3.5 ulp; for all results that are normal numbers float 15 ulp,
+/// double 55 ulp.
 template <class F>
 PATHBOUND_HD F pow_positive(F x, F y) {
   using namespace math_detail;

@@ -79,22 +79,26 @@ class BlockRun {
       low[p] = load_bits(words, F());
     }
     const std::uint32_t high = static_cast<std::uint32_t>(first >> 32);
-    noise_.init(spec.seed, low, high, spec.law, spec.nu, spec.objective.dim);
+    if (one_coordinate())
+      short_noise_.init(spec.seed, low, high, spec.law, spec.nu, 1);
+    else
+      noise_.init(spec.seed, low, high, spec.law, spec.nu, spec.objective.dim);
     if (spec.compressor_uniforms > 0) compressor_words_.init(spec.seed, low, high, Purpose::compressor);
     for (int j = 0; j < dim; ++j)
       for (int p = 0; p < P; ++p) store(row(x_, j, p), F(spec.start[j]));
   }
 
   /// False when it was stopped.
-  PATHBOUND_HD_CALL bool run() {
-    const ObjectiveSpec<R>& f = spec_.objective;
-    if (f.dim == 1 && spec_.n_workers == 1 && !spec_.affine && !spec_.track_gradient && is_separable(f.kind) &&
-        spec_.compressor == CompressorKind::identity && spec_.law != LawKind::multivariate_t)
-      return run_scalar();
-    return run_general();
-  }
+  PATHBOUND_HD_CALL bool run() { return one_coordinate() ? run_scalar() : run_general(); }
 
  private:
+  /// Whether the short loop with x in registers does it.
+  PATHBOUND_HD bool one_coordinate() const {
+    return spec_.objective.dim == 1 && spec_.n_workers == 1 && !spec_.affine && !spec_.track_gradient &&
+           is_separable(spec_.objective.kind) && spec_.compressor == CompressorKind::identity &&
+           spec_.law != LawKind::multivariate_t;
+  }
+
   static PATHBOUND_HD R* row(R* rows, int j, int p) { return rows + static_cast<std::int64_t>(j) * width + p * lanes; }
 
   // ------------------------------------------------------------------ the general step
@@ -238,7 +242,7 @@ class BlockRun {
       while (k < target) {
         const std::uint64_t left = target - k;
         int got;
-        const R* z = noise_.take(left < 256 ? static_cast<int>(left) : 256, got);
+        const R* z = short_noise_.take(left < 256 ? static_cast<int>(left) : 256, got);
         for (int i = 0; i < got; ++i, z += width) {
           if (!constant) factor = F(static_cast<R>(-step_sizes_.at(k + static_cast<std::uint64_t>(i))));
           PATHBOUND_UNROLL
@@ -448,6 +452,7 @@ class BlockRun {
   const SimSpec<R>& spec_;
   const BlockOutput& out_;
   NoiseWindow<F, P, 32> noise_;
+  NoiseWindow<F, P, 4> short_noise_;  // one Philox block: its normals overlap with the steps that use those before
   WordWindow<F, P, 32> compressor_words_;
   StepSizes<D> step_sizes_;
   R *x_, *g_, *sum_, *scratch_;

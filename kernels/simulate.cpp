@@ -162,7 +162,7 @@ class SharedTree {
 /// counted a few blocks at a time, so that one checkpoint's counts stay in the first-level cache meanwhile.
 class Histograms {
  public:
-  static constexpr int blocks_together = 8;
+  static constexpr int blocks_together = 32;
   static constexpr std::int64_t bins_stride = block_paths * blocks_together;
 
   explicit Histograms(std::size_t n_checkpoints)

@@ -67,7 +67,7 @@ def literal(c, bits):
 
 
 def round_in_turn(powers, bits, xs, fs, ws, first, in_turn):
-    """The fit `first` with its coefficients rounded: the lowest `in_turn` one at a time, refitting, the rest at once."""
+    """The fit `first` with its coefficients rounded: lowest `in_turn` one at a time, refitting; others at once."""
     out, left, c = [], list(powers), first
     while left:
         take = 1 if len(out) < in_turn else len(left)
@@ -88,7 +88,7 @@ def fit(name, f, w, lo, hi, powers, bits):
     ws = [w(x) for x in xs]
     first, best = solve(powers, xs, fs, ws)
     error, out = min((round_in_turn(powers, bits, xs, fs, ws, first, k) for k in range(5)), key=lambda e: e[0])
-    print(f"// {name}: weighted error 2^{float(mp.log(error, 2)):.1f} (2^{float(mp.log(best, 2)):.1f} before rounding)")
+    print(f"// {name}: weighted error 2^{float(mp.log(error, 2)):.1f}, before rounding 2^{float(mp.log(best, 2)):.1f}")
     for p, v in zip(powers, out):
         print(f"//   x^{p}: {literal(v, bits)}")
     sys.stdout.flush()
@@ -142,11 +142,13 @@ def fits(bits):
     jobs["sin"] = lambda: fit(f"sin {tag}: sin r = r + r z S(z), z = r^2", lambda z: -tail(3, 2, -1)(z),
                               lambda z: z + mpf("1e-9"), 0, QUARTER ** 2, few, bits)
     jobs["cos"] = lambda: fit(f"cos {tag}: cos r = 1 + z C(z), z = r^2",
-                              lambda z: -tail(2, 2, -1)(z), lambda z: (z + mpf("1e-9")) / mp.cos(mp.sqrt(z)), 0, QUARTER ** 2,
+                              lambda z: -tail(2, 2, -1)(z),
+                              lambda z: (z + mpf("1e-9")) / mp.cos(mp.sqrt(z)), 0, QUARTER ** 2,
                               many, bits)
     q = mp.pi / 4
     jobs["sin_turn"] = lambda: fit(f"sin_turn {tag}: sin(r pi/4) = r S(z), z = r^2",
-                                   lambda z: q * tail(1, 2, -1)(q * q * z), lambda z: mp.sqrt(z) / mp.sin(q * mp.sqrt(z)) if z else 1 / q, 0, 1, many, bits)
+                                   lambda z: q * tail(1, 2, -1)(q * q * z),
+                                   lambda z: mp.sqrt(z) / mp.sin(q * mp.sqrt(z)) if z else 1 / q, 0, 1, many, bits)
     jobs["cos_turn"] = lambda: fit(f"cos_turn {tag}: cos(r pi/4) = 1 + z C(z), z = r^2",
                                    lambda z: -q * q * tail(2, 2, -1)(q * q * z),
                                    lambda z: (z + mpf("1e-9")) / mp.cos(q * mp.sqrt(z)), 0, 1, many, bits)

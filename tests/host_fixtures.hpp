@@ -68,8 +68,8 @@ inline Curve empty_curve(const CurveConfig& config, double gradient = 0.0) {
   }
   const std::size_t n = curve.step.size();
   curve.finite.assign(n, config.paths);
-  for (auto* v : {&curve.mean, &curve.standard_error, &curve.lower, &curve.upper, &curve.min, &curve.max, &curve.grad_norm,
-                  &curve.regime, &curve.variance, &curve.skew}) {
+  for (auto* v : {&curve.mean, &curve.standard_error, &curve.lower, &curve.upper, &curve.min, &curve.max,
+                  &curve.grad_norm, &curve.regime, &curve.variance, &curve.skew}) {
     v->assign(n, 0.0);
   }
   curve.max_grad.assign(n, gradient);

@@ -51,7 +51,8 @@ TEST(NoiseConstants, XiMatchesClosedForms) {
 TEST(NoiseConstants, XiHasSlopeHalfEllAtZeroAndTendsToHalf) {
   for (const double nu : {0.3, 0.5, 1.0, 1.6, 2.0, 3.0, 30.0}) {
     for (const double y : {1e-300, 1e-101, 1e-99, 1e-12, 1e-8}) {
-      expect_relative(2.0 * noise_xi(LawKind::student_t, nu, y) / y, noise_density_factor(LawKind::student_t, nu), 1e-13);
+      expect_relative(2.0 * noise_xi(LawKind::student_t, nu, y) / y, noise_density_factor(LawKind::student_t, nu),
+                      1e-13);
     }
     EXPECT_NEAR(noise_xi(LawKind::student_t, nu, 1e300), 0.5, 1e-12);
     EXPECT_EQ(noise_xi(LawKind::student_t, nu, std::numeric_limits<double>::infinity()), 0.5);
@@ -189,7 +190,8 @@ struct Moments {
     const double var = noise_variance(config.noise.law, config.noise.nu);
     double omega = 0.0, additive = 0.0, affine = 0.0;
     for (int i = 0; i < config.workers.count; ++i) {
-      const double w = compressor_omega(config, static_cast<int>(h.size()), i), b = config.workers.batch[static_cast<std::size_t>(i)];
+      const double w = compressor_omega(config, static_cast<int>(h.size()), i),
+                   b = config.workers.batch[static_cast<std::size_t>(i)];
       const double s = config.workers.scale[static_cast<std::size_t>(i)];
       omega += w / (n * n);
       additive += (1.0 + w) * var * s * s / b / (n * n);
@@ -334,12 +336,13 @@ TEST(B4d, AveragesOverHeterogeneousWorkers) {
   const auto b = evaluate_bound("B4d", config, Objective(quadratic({1.0})), empty_curve(config, 1.5));
   const double l = std::sqrt(2.0 / std::numbers::pi);
   EXPECT_NEAR(constant(b, "c_0"), l * 0.75, 1e-15);
-  EXPECT_NEAR(constant(b, "c_Y"), 0.5 * (std::erf(1.5 / std::sqrt(2.0)) + std::erf(0.75 / std::sqrt(2.0))) / 1.5, 1e-15);
+  EXPECT_NEAR(constant(b, "c_Y"), 0.5 * (std::erf(1.5 / std::sqrt(2.0)) + std::erf(0.75 / std::sqrt(2.0))) / 1.5,
+              1e-15);
   EXPECT_NEAR(constant(b, "Y"), 1.5, 1e-15);
 }
 
-/// O5: E f of 1-D DSignSGD on f = h x^2/2, exactly: the law of x on the lattice x0 + (2 eta/N) Z (a sum of N signs has the
-/// parity of N), constant eta. Also the largest |x| that has any probability above 1e-18.
+/// O5: E f of 1-D DSignSGD on f = h x^2/2, exactly: the law of x on the lattice x0 + (2 eta/N) Z (a sum of N signs has
+/// the parity of N), constant eta. Also the largest |x| that has any probability above 1e-18.
 struct Lattice {
   std::vector<double> mean;
   double largest_x = 0.0;
@@ -348,7 +351,8 @@ Lattice lattice(double h, double x0, double eta, int n_workers, double sigma, La
   const int n = n_workers;
   // After k steps x = x0 - (eta/N)(2 u - N k), u = number of + signs so far.
   std::vector<double> p{1.0}, choose;
-  for (int s = 0; s <= n; ++s) choose.push_back(std::round(std::exp(std::lgamma(n + 1.0) - std::lgamma(s + 1.0) - std::lgamma(n - s + 1.0))));
+  for (int s = 0; s <= n; ++s)
+    choose.push_back(std::round(std::exp(std::lgamma(n + 1.0) - std::lgamma(s + 1.0) - std::lgamma(n - s + 1.0))));
   Lattice result;
   for (int k = 0;; ++k) {
     double f = 0.0;
@@ -387,7 +391,8 @@ TEST(B4d, IsNeverBelowTheExactLattice) {
           if (!b.applicable()) continue;
           ++judged;
           for (std::size_t k = 0; k <= 60; ++k) {
-            EXPECT_GE(b.value[k], exact.mean[k] * (1.0 - 1e-12)) << nu << " " << x0 << " " << eta << " " << n << " " << k;
+            EXPECT_GE(b.value[k], exact.mean[k] * (1.0 - 1e-12))
+                << nu << " " << x0 << " " << eta << " " << n << " " << k;
           }
         }
       }
@@ -405,7 +410,8 @@ TEST(B4, IsExceededInTheTransientOnceTheNoiseIsNotLarge) {
     auto config = method(MethodKind::dsignsgd, eta, n, 1.0, 300);
     const auto curve = empty_curve(config, exact.largest_x);
     const Objective objective(quadratic({1.0}, y0));
-    const auto b4 = evaluate_bound("B4", config, objective, curve), b4y = evaluate_bound("B4Y", config, objective, curve);
+    const auto b4 = evaluate_bound("B4", config, objective, curve),
+               b4y = evaluate_bound("B4Y", config, objective, curve);
     double worst = 0.0, worst_y = 0.0;
     for (std::size_t k = 0; k <= 300; ++k) {
       worst = std::max(worst, exact.mean[k] / b4.value[k]);
@@ -464,7 +470,8 @@ TEST(Assumptions, DeltaMustBePositiveAndTheMethodsOwnStabilityIsTold) {
   config.eta = 0.2;
   b = evaluate_bound("B3", config, objective, empty_curve(config));
   EXPECT_TRUE(failed(b, "Delta > 0"));
-  EXPECT_NE(assumption(b, "Delta > 0")->detail.find("mean-square stable: its factor a step is 0.962"), std::string::npos)
+  EXPECT_NE(assumption(b, "Delta > 0")->detail.find("mean-square stable: its factor a step is 0.962"),
+            std::string::npos)
       << assumption(b, "Delta > 0")->detail;
   EXPECT_TRUE(evaluate_bound("B3p", config, objective, empty_curve(config)).applicable());
 }
@@ -524,7 +531,8 @@ TEST(Assumptions, ProvenanceOfConstantsIsKept) {
   EXPECT_NE(assumption(b, "L-smooth")->detail.find("observed between 0.0375 and 0.875"), std::string::npos);
   auto user = simple(ObjectiveKind::sine_pl, {1.0});
   user.mu = 0.2;
-  EXPECT_EQ(assumption(evaluate_bound("B3d", sgd, Objective(user), curve), "mu-PL")->status, AssumptionStatus::unchecked);
+  EXPECT_EQ(assumption(evaluate_bound("B3d", sgd, Objective(user), curve), "mu-PL")->status,
+            AssumptionStatus::unchecked);
   user.mu = 1.0;  // refuted by the observed quotient
   EXPECT_TRUE(failed(evaluate_bound("B3d", sgd, Objective(user), curve), "mu-PL"));
   user.mu = 9.0;  // and by L = 8
@@ -540,7 +548,8 @@ TEST(Assumptions, SignBoundsNeedNoiseAndAPositiveFactor) {
   config = method(MethodKind::dsignsgd, 0.9, 1, 1.0);  // 1 - 2 * .9 * .683 < 0
   EXPECT_TRUE(failed(evaluate_bound("B4d", config, objective, empty_curve(config, 1.0)), "q >= 0"));
   config = method(MethodKind::dsignsgd, 0.1, 1, 1.0);
-  EXPECT_TRUE(failed(evaluate_bound("B4Y", config, objective, empty_curve(config, INFINITY)), "|y_j| <= Y along the path"));
+  EXPECT_TRUE(
+      failed(evaluate_bound("B4Y", config, objective, empty_curve(config, INFINITY)), "|y_j| <= Y along the path"));
 }
 
 TEST(Assumptions, DependentCoordinatesAreAllowedForSigns) {

@@ -32,7 +32,7 @@ SimResult result_of(const std::vector<std::vector<double>>& samples, std::size_t
   SimResult result;
   for (const auto& sample : samples) {
     result.records.push_back(record_of(sample));
-    for (auto& q : result.quantiles) q.push_back(sample.front());
+    for (auto& q : result.quantiles) q.push_back(sample.empty() ? std::nan("") : sample.front());
     std::vector<double> means(groups, 0.0);
     const std::size_t size = sample.size() / groups;
     for (std::size_t g = 0; g < groups; ++g) {
@@ -84,7 +84,8 @@ TEST(Curve, TimeIsTheSumOfPrescribedSteps) {
   EXPECT_NEAR(time[1], 0.3 * (1.0 + std::pow(1.5, -1.5) + std::pow(2.0, -1.5)), 1e-15);
   EXPECT_NEAR(time[2], expected, 1e-15);
   config.schedule = {ScheduleKind::polynomial, 1.0, 0.5};  // eta/sqrt(k + 1)
-  EXPECT_NEAR(make_curve(config, objective, result).time[1], 0.3 * (1.0 + 1.0 / std::sqrt(2.0) + 1.0 / std::sqrt(3.0)), 1e-15);
+  EXPECT_NEAR(make_curve(config, objective, result).time[1], 0.3 * (1.0 + 1.0 / std::sqrt(2.0) + 1.0 / std::sqrt(3.0)),
+              1e-15);
 }
 
 TEST(Curve, SimultaneousBandCoversAllMeansAsOftenAsItSays) {
@@ -224,7 +225,8 @@ MomentReport moments(const CurveConfig& config, const ObjectiveConfig& objective
 TEST(Moments, SignStepsHaveAllOfThem) {
   auto config = method(MethodKind::dsignsgd, 0.1, 1, 1.0);
   config.noise = {LawKind::student_t, 1.0, 0.0, 0.5};
-  for (const auto& objective : {quadratic({1.0}), simple(ObjectiveKind::quartic, {1.0}), simple(ObjectiveKind::cosh, {1.0})}) {
+  for (const auto& objective :
+       {quadratic({1.0}), simple(ObjectiveKind::quartic, {1.0}), simple(ObjectiveKind::cosh, {1.0})}) {
     const auto m = moments(config, objective);
     EXPECT_TRUE(m.mean_exists && m.variance_exists && m.reason.empty());
     EXPECT_EQ(m.mean_is, MeanIs::expectation);
@@ -236,8 +238,11 @@ TEST(Moments, StudentNoiseOnQuadraticGrowthNeedsTwoAndFourDegrees) {
   for (const LawKind law : {LawKind::student_t, LawKind::multivariate_t}) {
     config.noise.law = law;
     for (const auto& objective : {quadratic({1.0, 2.0}), simple(ObjectiveKind::sine_pl, {1.0})}) {
-      for (const auto& [nu, mean, variance] : {std::tuple{1.0, false, false}, {2.0, false, false}, {2.01, true, false},
-                                               {4.0, true, false}, {4.01, true, true}}) {
+      for (const auto& [nu, mean, variance] : {std::tuple{1.0, false, false},
+                                               {2.0, false, false},
+                                               {2.01, true, false},
+                                               {4.0, true, false},
+                                               {4.01, true, true}}) {
         config.noise.nu = nu;
         const auto m = moments(config, objective);
         EXPECT_EQ(m.mean_exists, mean) << nu;

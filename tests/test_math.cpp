@@ -284,8 +284,8 @@ std::uint64_t check_all_bits() {
   return d;
 }
 
-TEST_F(Math, FloatPacksGiveTheBitsOnRecord) { EXPECT_EQ(check_all_bits<float>(), 6232699049781473890u); }
-TEST_F(Math, DoublePacksGiveTheBitsOnRecord) { EXPECT_EQ(check_all_bits<double>(), 6192063584187150711u); }
+TEST_F(Math, FloatPacksGiveTheBitsOnRecord) { EXPECT_EQ(check_all_bits<float>(), 17709514683954474128u); }
+TEST_F(Math, DoublePacksGiveTheBitsOnRecord) { EXPECT_EQ(check_all_bits<double>(), 12178515881683430434u); }
 
 // ---- accuracy
 
@@ -420,62 +420,64 @@ auto mix(Draw... draw) {
 TEST_F(Math, LogNormalKeepsItsStatedAccuracy) {
   expect_within("log_normal float",
                 float_error(log_normal_fn(), normal_and_positive<float>, [](float x) { return std::log(double(x)); }),
-                9);
+                0.95);
   expect_within("log_normal double",
                 double_error(log_normal_fn(), mix(spread(-1.5, 1.5), between(0.5, 1.5), any_pattern()),
                              normal_and_positive<double>, [](double x) { return std::log((long double)(x)); }),
-                9);
+                0.86);
 }
 
 TEST_F(Math, LogKeepsItsStatedAccuracy) {
   const auto domain = [](auto x) { return x > 0 && std::isfinite(x); };
-  expect_within("log float", float_error(log_fn(), domain, [](float x) { return std::log(double(x)); }), 9);
+  expect_within("log float", float_error(log_fn(), domain, [](float x) { return std::log(double(x)); }), 0.95);
   expect_within("log double",
                 double_error(log_fn(), mix(spread(-1.5, 1.5), spread(-1074, -1020), any_pattern()), domain,
                              [](double x) { return std::log((long double)(x)); }),
-                9);
+                0.86);
 }
 
 TEST_F(Math, Log1pKeepsItsStatedAccuracy) {
   const auto domain = [](auto x) { return x > -1 && std::isfinite(x); };
-  expect_within("log1p float", float_error(log1p_fn(), domain, [](float x) { return std::log1p(double(x)); }), 9);
+  expect_within("log1p float", float_error(log1p_fn(), domain, [](float x) { return std::log1p(double(x)); }), 1.55);
   expect_within("log1p double",
                 double_error(log1p_fn(), mix(spread(-5, 3), between(-1, 1), spread(-60, 60), any_pattern()), domain,
                              [](double x) { return std::log1p((long double)(x)); }),
-                9);
+                1.38);
 }
 
 TEST_F(Math, ExpKeepsItsStatedAccuracy) {
-  expect_within("exp float", float_error(exp_fn(), finite<float>, [](float x) { return std::exp(double(x)); }), 9);
+  expect_within("exp float", float_error(exp_fn(), finite<float>, [](float x) { return std::exp(double(x)); }), 0.92);
   expect_within("exp double",
                 double_error(exp_fn(), mix(between(-746, 710), between(-2, 2), spread(-60, 9.5), any_pattern()),
                              finite<double>, [](double x) { return std::exp((long double)(x)); }),
-                9);
+                1.0);
 }
 
 TEST_F(Math, Expm1KeepsItsStatedAccuracy) {
   expect_within("expm1 float", float_error(expm1_fn(), finite<float>, [](float x) { return std::expm1(double(x)); }),
-                9);
+                1.28);
   expect_within("expm1 double",
                 double_error(expm1_fn(), mix(between(-45, 710), between(-1.5, 1.5), spread(-62, 2), any_pattern()),
                              finite<double>, [](double x) { return std::expm1((long double)(x)); }),
-                9);
+                1.65);
 }
 
 TEST_F(Math, SinhKeepsItsStatedAccuracy) {
-  expect_within("sinh float", float_error(sinh_fn(), finite<float>, [](float x) { return std::sinh(double(x)); }), 9);
+  expect_within("sinh float", float_error(sinh_fn(), finite<float>, [](float x) { return std::sinh(double(x)); }),
+                1.55);
   expect_within("sinh double",
                 double_error(sinh_fn(), mix(between(-711, 711), between(-2, 2), spread(-62, 2), any_pattern()),
                              finite<double>, [](double x) { return std::sinh((long double)(x)); }),
-                9);
+                1.88);
 }
 
 TEST_F(Math, CoshKeepsItsStatedAccuracy) {
-  expect_within("cosh float", float_error(cosh_fn(), finite<float>, [](float x) { return std::cosh(double(x)); }), 9);
+  expect_within("cosh float", float_error(cosh_fn(), finite<float>, [](float x) { return std::cosh(double(x)); }),
+                1.67);
   expect_within("cosh double",
                 double_error(cosh_fn(), mix(between(-711, 711), between(-2, 2), any_pattern()), finite<double>,
                              [](double x) { return std::cosh((long double)(x)); }),
-                9);
+                1.61);
 }
 
 TEST_F(Math, SinAndCosOfRadiansKeepTheirStatedAccuracy) {
@@ -483,10 +485,10 @@ TEST_F(Math, SinAndCosOfRadiansKeepTheirStatedAccuracy) {
   const auto float_cos = [](float x) { return std::cos(double(x)); };
   const auto small_float = [](float x) { return std::abs(x) <= 0x1p13f; };
   const auto large_float = [](float x) { return std::abs(x) > 0x1p13f && std::abs(x) <= 0x1p21f; };
-  expect_within("sin float", float_error(sin_fn(), small_float, float_sin), 9);
-  expect_within("cos float", float_error(cos_fn(), small_float, float_cos), 9);
-  expect_within("sin float to 2^21", float_error(sin_fn(), large_float, float_sin), HUGE_VAL, 1);
-  expect_within("cos float to 2^21", float_error(cos_fn(), large_float, float_cos), HUGE_VAL, 1);
+  expect_within("sin float", float_error(sin_fn(), small_float, float_sin), 1.53);
+  expect_within("cos float", float_error(cos_fn(), small_float, float_cos), 1.53);
+  expect_within("sin float to 2^21", float_error(sin_fn(), large_float, float_sin), HUGE_VAL, 1.1e-7);
+  expect_within("cos float to 2^21", float_error(cos_fn(), large_float, float_cos), HUGE_VAL, 1.1e-7);
   const auto double_sin = [](double x) { return std::sin((long double)(x)); };
   const auto double_cos = [](double x) { return std::cos((long double)(x)); };
   const auto small_double = [](double x) { return std::abs(x) <= 0x1p20; };
@@ -497,10 +499,12 @@ TEST_F(Math, SinAndCosOfRadiansKeepTheirStatedAccuracy) {
     return n * 1.57079632679489661923 * (1.0 + r.uniform(-4, 4) * 0x1p-53);
   };
   const auto draw = mix(spread(-30, 20), between(-10, 10), near_zeros);
-  expect_within("sin double", double_error(sin_fn(), draw, small_double, double_sin), 9);
-  expect_within("cos double", double_error(cos_fn(), draw, small_double, double_cos), 9);
-  expect_within("sin double to 2^49", double_error(sin_fn(), spread(20, 49), large_double, double_sin), HUGE_VAL, 1);
-  expect_within("cos double to 2^49", double_error(cos_fn(), spread(20, 49), large_double, double_cos), HUGE_VAL, 1);
+  expect_within("sin double", double_error(sin_fn(), draw, small_double, double_sin), 1.52);
+  expect_within("cos double", double_error(cos_fn(), draw, small_double, double_cos), 1.52);
+  expect_within("sin double to 2^49", double_error(sin_fn(), spread(20, 49), large_double, double_sin), HUGE_VAL,
+                1.6e-16);
+  expect_within("cos double to 2^49", double_error(cos_fn(), spread(20, 49), large_double, double_cos), HUGE_VAL,
+                1.6e-16);
 }
 
 /// sin(2 pi v) for |v| <= 1/2, with the argument of libm's function small where the result is.
@@ -522,18 +526,18 @@ TEST_F(Math, SinPiAndCosPiKeepTheirStatedAccuracy) {
   // The remainder by 2 is exact, and in the wider type so is halving it.
   const auto turn = [](auto wide) { return std::remainder(wide, decltype(wide)(2)) / 2; };
   expect_within("sin_pi float",
-                float_error(sin_pi_fn(), finite<float>, [=](float x) { return sin_of_turn(turn(double(x))); }), 9);
+                float_error(sin_pi_fn(), finite<float>, [=](float x) { return sin_of_turn(turn(double(x))); }), 1.61);
   expect_within("cos_pi float",
-                float_error(cos_pi_fn(), finite<float>, [=](float x) { return cos_of_turn(turn(double(x))); }), 9);
+                float_error(cos_pi_fn(), finite<float>, [=](float x) { return cos_of_turn(turn(double(x))); }), 1.58);
   const auto draw = mix(spread(-60, 54), between(-4, 4), any_pattern());
   expect_within(
       "sin_pi double",
       double_error(sin_pi_fn(), draw, finite<double>, [=](double x) { return sin_of_turn(turn((long double)(x))); }),
-      9);
+      1.5);
   expect_within(
       "cos_pi double",
       double_error(cos_pi_fn(), draw, finite<double>, [=](double x) { return cos_of_turn(turn((long double)(x))); }),
-      9);
+      1.5);
 }
 
 /// An angle's turns in [-1/2, 1/2), exactly.
@@ -547,20 +551,22 @@ TEST_F(Math, TurnsKeepTheirStatedAccuracy) {
   const auto all = [](auto) { return true; };
   const auto sine = [](auto x) { return sin_of_turn(turns_of(x)); };
   const auto cosine = [](auto x) { return cos_of_turn(turns_of(x)); };
-  expect_within("cos_turn float", float_error(cos_turn_fn(), all, cosine, 0, 0x3fffffffu, false), 9, 1);
-  expect_within("sin_turn float", float_error(sin_turn_fn(), all, sine, 0, 0x3fffffffu, false), 9, 1);
-  expect_within("sincos_turn float: sin", float_error(sincos_turn_sin_fn(), all, sine, 0, 0x3fffffffu, false), 9, 1);
-  expect_within("sincos_turn float: cos", float_error(sincos_turn_cos_fn(), all, cosine, 0, 0x3fffffffu, false), 9, 1);
+  expect_within("cos_turn float", float_error(cos_turn_fn(), all, cosine, 0, 0x3fffffffu, false), 2.73, 1.7e-7);
+  expect_within("sin_turn float", float_error(sin_turn_fn(), all, sine, 0, 0x3fffffffu, false), 2.73, 1.7e-7);
+  expect_within("sincos_turn float: sin", float_error(sincos_turn_sin_fn(), all, sine, 0, 0x3fffffffu, false), 2.38,
+                9.8e-8);
+  expect_within("sincos_turn float: cos", float_error(sincos_turn_cos_fn(), all, cosine, 0, 0x3fffffffu, false), 2.38,
+                9.8e-8);
   // Angles everywhere, and close to the multiples of an eighth of a turn.
   const auto draw = mix(any_pattern(), [](Random& r) {
     const double offset = std::exp2(r.uniform(0, 50));
     const std::uint64_t k = (r.next() & 15) << 50, o = static_cast<std::uint64_t>(offset);
     return from_pattern<double>((r.next() & 1) != 0 ? k + o : k - o);
   });
-  expect_within("cos_turn double", double_error(cos_turn_fn(), draw, all, cosine), 9, 1);
-  expect_within("sin_turn double", double_error(sin_turn_fn(), draw, all, sine), 9, 1);
-  expect_within("sincos_turn double: sin", double_error(sincos_turn_sin_fn(), draw, all, sine), 9, 1);
-  expect_within("sincos_turn double: cos", double_error(sincos_turn_cos_fn(), draw, all, cosine), 9, 1);
+  expect_within("cos_turn double", double_error(cos_turn_fn(), draw, all, cosine), 2.65, 3.0e-16);
+  expect_within("sin_turn double", double_error(sin_turn_fn(), draw, all, sine), 2.65, 3.0e-16);
+  expect_within("sincos_turn double: sin", double_error(sincos_turn_sin_fn(), draw, all, sine), 1.5, 1.5e-16);
+  expect_within("sincos_turn double: cos", double_error(sincos_turn_cos_fn(), draw, all, cosine), 1.5, 1.5e-16);
 }
 
 TEST_F(Math, SincosTurnAndCosPiNeverExceedOne) {
@@ -606,10 +612,10 @@ TEST_F(Math, PowersKeepTheirStatedAccuracy) {
       }
     }
   }
-  expect_within("pow float to e^40", f40, 9);
-  expect_within("pow float", f, 9);
-  expect_within("pow double to e^40", d40, 9);
-  expect_within("pow double", d, 9);
+  expect_within("pow float to e^40", f40, 7.8);
+  expect_within("pow float", f, 15);
+  expect_within("pow double to e^40", d40, 3.5);
+  expect_within("pow double", d, 55);
 }
 
 // ---- special values

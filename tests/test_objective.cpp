@@ -80,7 +80,8 @@ TEST(Objective, GradientIsTheDerivativeOfSuboptimality) {
         x[j] = at - step;
         const double down = f.suboptimality(x);
         x[j] = at;
-        EXPECT_NEAR((up - down) / (2.0 * step), g[j], 1e-8 * (1.0 + std::fabs(g[j]) + up)) << static_cast<int>(config.kind);
+        EXPECT_NEAR((up - down) / (2.0 * step), g[j], 1e-8 * (1.0 + std::fabs(g[j]) + up))
+            << static_cast<int>(config.kind);
       }
     }
   }
@@ -252,7 +253,8 @@ TEST(LeastSquares, SyntheticDataHaveTheseBitsOnEveryMachine) {
     return config;
   }());
   const double* a = f.spec<double>().rows_double;
-  const double expected[] = {0x1.d98843a0b5edcp-4, 0x1.970fee545b8e8p-1, 0x1.3f15cebdf9b4p+0, 0x1.14249401e8f5ep-1, -0x1.44cd79953ac07p-2, -0x1.13a81596f3e88p+0};
+  const double expected[] = {0x1.d98843a0b5edcp-4, 0x1.970fee545b8e8p-1,  0x1.3f15cebdf9b4p+0,
+                             0x1.14249401e8f5ep-1, -0x1.44cd79953ac07p-2, -0x1.13a81596f3e88p+0};
   for (int i = 0; i < 6; ++i) EXPECT_EQ(a[i], expected[i]) << i << std::hexfloat << " " << a[i];
 }
 
@@ -344,13 +346,15 @@ TEST(Logistic, FileLabelsMayBeAnyTwoValues) {
 TEST(Logistic, SyntheticDataHaveTheseBitsOnEveryMachine) {
   const Objective f(data_objective(ObjectiveKind::logistic, 3, 2, 7));
   const double* a = f.spec<double>().rows;
-  const double expected[] = {0x1.047d94c7ad9b6p-1, 0x1.cc159d51e8d3p-1, -0x1.87c48cfb7e5a8p-1, 0x1.9151b01367fdep-1, 0x1.6f5681e0bd60ap-1, 0x1.c795a8b7f808ap-1};
+  const double expected[] = {0x1.047d94c7ad9b6p-1, 0x1.cc159d51e8d3p-1,  -0x1.87c48cfb7e5a8p-1,
+                             0x1.9151b01367fdep-1, 0x1.6f5681e0bd60ap-1, 0x1.c795a8b7f808ap-1};
   for (int i = 0; i < 6; ++i) EXPECT_EQ(a[i], expected[i]) << i << std::hexfloat << " " << a[i];
 }
 
 TEST(SyntheticData, DependOnTheSeedAlone) {
   for (const auto kind : {ObjectiveKind::least_squares, ObjectiveKind::logistic}) {
-    const Objective a(data_objective(kind, 10, 3, 5)), b(data_objective(kind, 10, 3, 5)), c(data_objective(kind, 10, 3, 6));
+    const Objective a(data_objective(kind, 10, 3, 5)), b(data_objective(kind, 10, 3, 5)),
+        c(data_objective(kind, 10, 3, 6));
     const auto rows = [](const Objective& f) {
       return std::vector<double>(f.spec<double>().rows_double, f.spec<double>().rows_double + 30);
     };

@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <boost/math/distributions/students_t.hpp>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include "host/verdict.hpp"
+#include "tests/host_fixtures.hpp"
+
+namespace pathbound {
+namespace {
+
+using namespace fixtures;
+
+constexpr double limit = 1e30;
+
+/// What a checkpoint's sample looks like.
+struct At {
+  std::uint64_t step;
+  double mean, sd;
+  double bound;
+  double skew = 0.0;
+  std::uint64_t diverged = 0;
+};
+
+struct Case {
+  Curve curve;
+  BoundValue bound;
+  CurveConfig curve_config;
+  BoundConfig config;
+
+  Case(std::uint64_t n, const std::vector<At>& checkpoints, const std::string& theorem = "B3d") {
+    curve.name = config.curve = "curve";
+    curve.paths = n;
+    config.theorem = bound.theorem = theorem;
+    bound.speaks_of = theorem == "B3d" || theorem == "B4d" ? "iterates" : "sde";
+    for (const auto& at : checkpoints) {
+      curve.step.push_back(at.step);
+      curve.finite.push_back(n - at.diverged);
+      curve.mean.push_back(at.mean);
+      curve.variance.push_back(at.sd * at.sd);
+      curve.standard_error.push_back(at.sd / std::sqrt(static_cast<double>(n - at.diverged)));
+      curve.skew.push_back(at.skew);
+      curve.regime.push_back(1.0);
+      bound.value.push_back(at.bound);
+    }
+  }
+  Verdict judge() const { return pathbound::judge(config, bound, curve_config, curve, limit); }
+};
+
+void expect_contains(const std::string& text, const std::string& part) {
+  EXPECT_NE(text.find(part), std::string::npos) << "\"" << part << "\" is not in: " << text;
+}
+
+double t_quantile(double alpha, double degrees) {
+  return boost::math::quantile(boost::math::complement(boost::math::students_t(degrees), alpha));
+}
+
+TEST(Verdict, HoldsWhenEveryUpperLimitIsBelowTheBound) {
+  const auto v = Case(100, {{0, 1.0, 0.0, 1.0}, {10, 0.5, 0.1, 0.6}, {20, 0.3, 0.1, 0.4}}).judge();
+  EXPECT_EQ(v.verdict, Expectation::holds);
+  EXPECT_NEAR(v.upper[1], 0.5 + t_quantile(0.01, 99) * 0.01, 1e-12);
+  EXPECT_NEAR(v.lower[1], 0.5 - t_quantile(0.01 / 3, 99) * 0.01, 1e-12);
+  EXPECT_EQ(v.worst_step, 10u);  // not the start, where the ratio is 1 by definition
+  EXPECT_NEAR(v.worst_ratio, 0.5 / 0.6, 1e-15);
+  EXPECT_NEAR(v.tightness, 0.75, 1e-15);
+  EXPECT_FALSE(v.paths_to_decide);
+  expect_contains(v.reason, "holds");
+  expect_contains(v.reason, "83.3%");
+}
+
+TEST(Verdict, ViolatedWhenALowerLimitIsAboveTheBound) {
+  const auto v = Case(100, {{0, 1.0, 0.0, 1.0}, {40, 0.0123, 0.0005, 0.0100}, {80, 0.001, 0.0001, 0.01}}).judge();
+  EXPECT_EQ(v.verdict, Expectation::violated);
+  expect_contains(v.reason, "violated at step 40: mean 0.0123 [99% limit 0.01216] exceeds the bound 0.01 by 23%");
+  EXPECT_EQ(v.worst_step, 40u);
+}
+
+TEST(Verdict, LimitsOnlyAcrossTheBoundAreInconclusiveWithThePathsThatDecide) {
+  // Mean 1, sd 1, limit 1.01 * 1.005 = 1.01505: 0.01505 away.
+  const auto v = Case(400, {{0, 2.0, 0.0, 2.0}, {10, 1.0, 1.0, 1.01}}).judge();
+  EXPECT_EQ(v.verdict, Expectation::inconclusive);
+  ASSERT_TRUE(v.paths_to_decide);
+  EXPECT_NEAR(static_cast<double>(*v.paths_to_decide), std::pow(t_quantile(0.01, 399) / 0.01505, 2.0), 1.0);
+  // With that many paths and the same mean it is decided.
+  EXPECT_EQ(Case(*v.paths_to_decide + 10, {{0, 2.0, 0.0, 2.0}, {10, 1.0, 1.0, 1.01}}).judge().verdict,
+            Expectation::holds);
+}
+
+TEST(Verdict, MeanAboveTheLimitIsInconclusiveUntilTheSimultaneousLimitClearsIt) {
+  const std::vector<At> checkpoints{{0, 2.0, 0.0, 2.0}, {10, 1.05, 1.0, 1.0}};
+  const auto v = Case(400, checkpoints).judge();
+  EXPECT_EQ(v.verdict, Expectation::inconclusive);
+  ASSERT_TRUE(v.paths_to_decide);
+  EXPECT_NEAR(static_cast<double>(*v.paths_to_decide), std::pow(t_quantile(0.005, 399) / 0.045, 2.0), 1.0);
+  EXPECT_EQ(Case(*v.paths_to_decide + 10, checkpoints).judge().verdict, Expectation::violated);
+}
+
+TEST(Verdict, MeanExactlyOnTheLimitHasNoDecidingNumberOfPaths) {
+  const auto v = Case(400, {{0, 2.0, 0.0, 2.0}, {10, 1.005, 1.0, 1.0}}).judge();
+  EXPECT_EQ(v.verdict, Expectation::inconclusive);
+  EXPECT_FALSE(v.paths_to_decide);
+}
+
+TEST(Verdict, MarginDecidesIdentities) {
+  // B3d on an isotropic quadratic: the mean is the bound. With margin 0 nothing can decide, with 0.5% enough paths can.
+  const std::vector<At> checkpoints{{0, 1.0, 0.0, 1.0}, {10, 0.5, 0.5, 0.5}};
+  EXPECT_EQ(Case(1000000, checkpoints).judge().verdict, Expectation::holds);
+  Case strict(1000000, checkpoints);
+  strict.config.margin = 0.0;
+  EXPECT_EQ(strict.judge().verdict, Expectation::inconclusive);
+  EXPECT_FALSE(strict.judge().paths_to_decide);
+}
+
+TEST(Verdict, ViolationNeedsTheLimitAtLevelAOverK) {
+  // One checkpoint whose lower limit is above the bound at level a but not at a/K for K = 100.
+  std::vector<At> checkpoints{{0, 1.0, 0.0, 1.0}, {1, 1.005 + 0.3, 1.0, 1.0}};
+  EXPECT_EQ(Case(100, checkpoints).judge().verdict, Expectation::violated);  // 3 standard errors against t(.005) = 2.63
+  for (std::uint64_t k = 2; k < 100; ++k) checkpoints.push_back({k, 0.1, 0.1, 1.0});
+  EXPECT_EQ(Case(100, checkpoints).judge().verdict, Expectation::inconclusive);  // against t(.0001) = 3.86
+}
+
+TEST(Verdict, ZeroStandardErrorIsComparedExactlyButForRounding) {
+  EXPECT_EQ(Case(100, {{0, 1.0 + 1e-7, 0.0, 1.0}, {5, 0.5, 0.0, 0.5}}).judge().verdict, Expectation::holds);
+  Case strict(100, {{0, 1.0 + 1e-7, 0.0, 1.0}, {5, 0.5, 0.0, 0.5}});
+  strict.config.margin = 0.0;
+  EXPECT_EQ(strict.judge().verdict, Expectation::holds);
+  strict.curve.mean[1] = 0.5 * (1.0 + 3e-6);
+  EXPECT_EQ(strict.judge().verdict, Expectation::violated);
+  // Far below the start S is the rounding of x: 1e-12 S0 is nothing.
+  strict.curve.mean[1] = 5e-13;
+  strict.bound.value[1] = 1e-20;
+  EXPECT_EQ(strict.judge().verdict, Expectation::holds);
+  Case zero(100, {{0, 0.0, 0.0, 0.0}, {5, 0.0, 0.0, 0.0}});
+  EXPECT_EQ(zero.judge().verdict, Expectation::holds);
+  EXPECT_EQ(zero.judge().tightness, 1.0);
+}
+
+TEST(Verdict, FewerThan32FinitePathsAreInconclusive) {
+  const std::vector<At> good{{0, 1.0, 0.0, 1.0}, {5, 0.1, 0.01, 0.5}}, bad{{0, 1.0, 0.0, 1.0}, {5, 5.0, 0.01, 0.5}};
+  EXPECT_EQ(Case(31, good).judge().verdict, Expectation::inconclusive);
+  EXPECT_EQ(Case(31, bad).judge().verdict, Expectation::inconclusive);
+  EXPECT_EQ(Case(31, good).judge().paths_to_decide, 32u);
+  EXPECT_EQ(Case(32, good).judge().verdict, Expectation::holds);
+  EXPECT_EQ(Case(32, bad).judge().verdict, Expectation::violated);
+  expect_contains(Case(31, good).judge().reason, "31 finite paths");
+  EXPECT_EQ(Case(1, {{0, 1.0, 0.0, 1.0}, {5, 0.1, std::nan(""), 0.5}}).judge().verdict, Expectation::inconclusive);
+}
+
+TEST(Verdict, SkewedCheckpointsNeitherViolateNorHoldButOthersStillCount) {
+  // n = 100, K = 3: z(.01) = 2.36, so |skew| z^3/60 > 0.1 from skew 0.46; z(.0033) = 2.78: from 0.28.
+  const double edge_hold = 0.1 * 60.0 / std::pow(t_quantile(0.01, 99), 3.0);
+  const double edge_violate = 0.1 * 60.0 / std::pow(t_quantile(0.01 / 3, 99), 3.0);
+  for (const double sign : {-1.0, 1.0}) {
+    const auto held = [&](double skew) {
+      return Case(100, {{0, 1.0, 0.0, 1.0}, {5, 0.1, 0.01, 0.5, sign * skew}, {6, 0.1, 0.01, 0.5}}).judge().verdict;
+    };
+    EXPECT_EQ(held(0.99 * edge_hold), Expectation::holds);
+    EXPECT_EQ(held(1.01 * edge_hold), Expectation::inconclusive);
+    const auto violated = [&](double skew) {
+      return Case(100, {{0, 1.0, 0.0, 1.0}, {5, 0.9, 0.01, 0.5, sign * skew}, {6, 0.1, 0.01, 0.5}}).judge();
+    };
+    EXPECT_EQ(violated(0.99 * edge_violate).verdict, Expectation::violated);
+    EXPECT_EQ(violated(1.01 * edge_violate).verdict, Expectation::inconclusive);
+    expect_contains(violated(1.01 * edge_violate).reason, "skewed");
+  }
+  // Another checkpoint may still violate.
+  const auto v = Case(100, {{0, 1.0, 0.0, 1.0}, {5, 0.9, 0.01, 0.5, 9.0}, {6, 0.6, 0.01, 0.5}}).judge();
+  EXPECT_EQ(v.verdict, Expectation::violated);
+  expect_contains(v.reason, "violated at step 6");
+  // The paths that would cure it: sqrt(n) = skew z^3 / 0.6.
+  const auto skewed = Case(100, {{0, 1.0, 0.0, 1.0}, {5, 0.1, 0.01, 0.5, 5.0}}).judge();
+  ASSERT_TRUE(skewed.paths_to_decide);
+  EXPECT_NEAR(static_cast<double>(*skewed.paths_to_decide),
+              std::pow(5.0 * std::pow(t_quantile(0.01, 99), 3.0) / 0.6, 2.0), 1.0);
+}
+
+TEST(Verdict, DivergedPathsCountAsTheLimitSoThatNothingHolds) {
+  const auto one = Case(1000, {{0, 1.0, 0.0, 1.0}, {5, 0.1, 0.01, 0.5, 0.0, 1}}).judge();
+  EXPECT_EQ(one.verdict, Expectation::inconclusive);
+  expect_contains(one.reason, "1 of 1000 paths diverged");
+  EXPECT_NEAR(one.empirical[1] / 1e27, 1.0, 1e-12);
+  // Exactly the sample of 999 values of mean 0.1 and one of 1e30: sd = 1e30 sqrt(p (1 - p) n/(n - 1)).
+  EXPECT_NEAR((one.empirical[1] - one.lower[1]) / (t_quantile(0.005, 999) * 1e30 * std::sqrt(0.001 * 0.999 / 999.0)),
+              1.0, 1e-12);
+  // Half of them: no doubt left.
+  const auto half = Case(1000, {{0, 1.0, 0.0, 1.0}, {5, 0.1, 0.01, 0.5, 0.0, 500}}).judge();
+  EXPECT_EQ(half.verdict, Expectation::violated);
+  expect_contains(half.reason, "500 of 1000 paths diverged and count as S = 1e+30");
+  EXPECT_EQ(Case(1000, {{0, 1.0, 0.0, 1.0}, {5, std::nan(""), std::nan(""), 0.5, std::nan(""), 1000}}).judge().verdict,
+            Expectation::inconclusive);  // none finite: fewer than 32
+}
+
+TEST(Verdict, MergeWithDivergedPathsIsExactInAllMoments) {
+  // 40 finite paths and 60 with S = limit = 8: compared with the plain sample.
+  std::mt19937_64 engine(3);
+  std::exponential_distribution<double> exponential(1.0);
+  std::vector<double> sample(40);
+  for (double& s : sample) s = exponential(engine);
+  const auto central = [](const std::vector<double>& x, double power) {
+    const double mean = std::accumulate(x.begin(), x.end(), 0.0) / static_cast<double>(x.size());
+    double sum = 0.0;
+    for (const double v : x) sum += std::pow(v - mean, power);
+    return sum;
+  };
+  Case c(100, {{0, 1.0, 0.0, 1.0}, {5, 0.0, 0.0, 0.5, 0.0, 60}});
+  c.curve.mean[1] = std::accumulate(sample.begin(), sample.end(), 0.0) / 40.0;
+  c.curve.variance[1] = central(sample, 2.0) / 39.0;
+  c.curve.standard_error[1] = std::sqrt(c.curve.variance[1] / 40.0);
+  c.curve.skew[1] = std::sqrt(40.0) * central(sample, 3.0) / std::pow(central(sample, 2.0), 1.5);
+  const auto v = judge(c.config, c.bound, c.curve_config, c.curve, 8.0);
+  sample.insert(sample.end(), 60, 8.0);
+  const double mean = std::accumulate(sample.begin(), sample.end(), 0.0) / 100.0;
+  EXPECT_NEAR(v.empirical[1], mean, 1e-13);
+  EXPECT_NEAR(v.upper[1], mean + t_quantile(0.01, 99) * std::sqrt(central(sample, 2.0) / 9900.0), 1e-12);
+}
+
+TEST(Verdict, FailedAssumptionsAreNotApplicableWithTheNumbersStillThere) {
+  Case c(100, {{0, 1.0, 0.0, 1.0}, {5, 0.1, 0.01, 0.5}});
+  c.bound.assumptions.push_back({"rho = 0", AssumptionStatus::failed, "affine noise with rho = 0.5"});
+  c.bound.assumptions.push_back({"mu-PL", AssumptionStatus::unchecked, "key objective.mu"});
+  const auto v = c.judge();
+  EXPECT_EQ(v.verdict, Expectation::not_applicable);
+  EXPECT_EQ(v.reason, "not applicable: rho = 0 fails (affine noise with rho = 0.5)");
+  EXPECT_NEAR(v.tightness, 0.2, 1e-15);
+  EXPECT_TRUE(std::isfinite(v.upper[1]));
+}
+
+TEST(Verdict, DoubtfulVarianceMissingMeanAndMissingNumbersAreNotApplicable) {
+  Case c(100, {{0, 1.0, 0.0, 1.0}, {5, 0.1, std::nan(""), 0.5}});
+  c.curve.variance_doubtful = true;
+  c.curve.variance_reason = "Var S is infinite";
+  EXPECT_EQ(c.judge().verdict, Expectation::not_applicable);
+  expect_contains(c.judge().reason, "Var S is infinite");
+  EXPECT_EQ(c.judge().empirical[1], 0.1);
+  c.curve.mean_is = MeanIs::does_not_exist;
+  c.curve.mean[1] = std::nan("");
+  expect_contains(c.judge().reason, "the mean does not exist");
+  EXPECT_TRUE(std::isnan(c.judge().tightness));
+  Case missing(100, {{0, 1.0, 0.0, 1.0}, {5, 0.1, 0.01, std::nan("")}});
+  EXPECT_EQ(missing.judge().verdict, Expectation::not_applicable);
+  expect_contains(missing.judge().reason, "no number at step 5");
+  Case empty(100, {});
+  EXPECT_EQ(empty.judge().verdict, Expectation::not_applicable);
+}
+
+TEST(Verdict, RestrictedMeansAreOnlyANote) {
+  Case c(100, {{0, 1.0, 0.0, 1.0}, {5, 0.1, 0.01, 0.5}});
+  c.curve.mean_is = MeanIs::restricted;
+  EXPECT_EQ(c.judge().verdict, Expectation::holds);
+  expect_contains(c.judge().reason, "the mean is E[S_k | not diverged by k]");
+}
+
+TEST(Verdict, ReasonsTellTheRegimeAndTheObjectOfTheTheorem) {
+  Case b4(100, {{0, 1.0, 0.0, 1.0}, {40, 0.0123, 0.0005, 0.0100}}, "B4");
+  b4.curve.regime[1] = 0.41;
+  expect_contains(
+      b4.judge().reason,
+      "exceeds the bound 0.01 by 23%; the linear regime of Theorem 4 is not reached there (2Xi(Y)/(lY) = 0.41)");
+  Case b3p(100, {{0, 1.0, 0.0, 1.0}, {40, 0.0105, 0.0001, 0.0100}}, "B3p");
+  b3p.bound.predicted_excess = 1.0526;
+  const auto sde = b3p.judge();
+  expect_contains(sde.reason, "the theorem speaks of the SDE; the method exceeds it by 5%");
+  expect_contains(sde.reason, "Delta/(Delta - eta h/2) = 1.053");
+  auto iterates = Case(100, {{0, 1.0, 0.0, 1.0}, {40, 0.0105, 0.0001, 0.012}}, "B3d").judge();
+  auto other = iterates;
+  other.config.curve = "another curve";
+  other.verdict = Expectation::violated;
+  std::vector<Verdict> verdicts{sde, other, iterates};
+  cross_reference(verdicts);
+  EXPECT_EQ(verdicts[0].reason, sde.reason + "; B3d holds");
+  EXPECT_EQ(verdicts[2].reason, iterates.reason);
+  b3p.bound.predicted_excess = std::numeric_limits<double>::infinity();
+  expect_contains(b3p.judge().reason, "not mean-square stable");
+}
+
+TEST(Verdict, ExpectationsAreCompared) {
+  Case c(100, {{0, 1.0, 0.0, 1.0}, {5, 0.1, 0.01, 0.5}});
+  EXPECT_TRUE(c.judge().as_expected());
+  c.config.expect = Expectation::violated;
+  EXPECT_FALSE(c.judge().as_expected());
+}
+
+// ---- false alarms. a = 10%, K = 5 independent checkpoints, 64 paths, 4000 repetitions; 4 standard deviations of a
+// rate of 10% are 1.9%.
+
+Case simulated(std::mt19937_64& engine, const std::vector<double>& true_means, double bound) {
+  std::normal_distribution<double> normal;
+  constexpr std::uint64_t n = 64;
+  std::vector<At> checkpoints;
+  std::vector<double> sample(n);
+  for (std::size_t c = 0; c < true_means.size(); ++c) {
+    Record all;
+    for (std::uint64_t i = 0; i < n; ++i) {
+      Record one;
+      one.finite = 1;
+      one.sum = true_means[c] + 0.3 * normal(engine);
+      merge(all, one);
+    }
+    checkpoints.push_back(
+        {c + 1, all.sum / n, std::sqrt(all.m2 / (n - 1)), bound, std::sqrt(1.0 * n) * all.m3 / std::pow(all.m2, 1.5)});
+  }
+  Case result(n, checkpoints);
+  result.config.confidence = 0.9;
+  result.config.margin = 0.0;
+  return result;
+}
+
+TEST(FalseAlarms, ATrueBoundIsCalledViolatedAtMostAsOftenAsTheLevelAllows) {
+  std::mt19937_64 engine(21);
+  int violated = 0;
+  for (int i = 0; i < 4000; ++i) {
+    violated += simulated(engine, {1, 1, 1, 1, 1}, 1.0).judge().verdict == Expectation::violated ? 1 : 0;
+  }
+  EXPECT_LT(violated, 4000 * 0.119);
+  EXPECT_GT(violated, 4000 * 0.05);  // and the test is not idle: Bonferroni is nearly exact here
+}
+
+TEST(FalseAlarms, ABoundThatFailsSomewhereIsCalledHoldingAtMostAsOftenAsTheLevelAllows) {
+  std::mt19937_64 engine(22);
+  int one = 0, all = 0;
+  for (int i = 0; i < 4000; ++i) {
+    one += simulated(engine, {0.2, 0.2, 1, 0.2, 0.2}, 1.0).judge().verdict == Expectation::holds ? 1 : 0;
+    all += simulated(engine, {1, 1, 1, 1, 1}, 1.0).judge().verdict == Expectation::holds ? 1 : 0;
+  }
+  EXPECT_LT(one, 4000 * 0.119);
+  EXPECT_GT(one, 4000 * 0.05);
+  EXPECT_LT(all, 40);
+}
+
+// ---- from statistics to verdict: DSGD on an isotropic quadratic, sampled from its exact Gaussian law
+
+TEST(Verdicts, OnAnIsotropicQuadraticB3dHoldsAndB3pIsExceededByThePredictedFactor) {
+  constexpr int dim = 64, n_paths = 100000;
+  constexpr double eta = 0.2;
+  auto config = method(MethodKind::dsgd, eta, 4, 2.0, 40, 8);
+  config.paths = n_paths;
+  const Objective objective(quadratic(std::vector<double>(dim, 1.0), 1.0));
+  // x_k = m + s z in every coordinate, m' = (1 - eta) m, s'^2 = (1 - eta)^2 s^2 + eta^2 sigma^2/N.
+  std::mt19937_64 engine(31);
+  std::normal_distribution<double> normal;
+  std::gamma_distribution<double> chi_square_63(31.5, 2.0);
+  SimResult result;
+  double m = 1.0, s2 = 0.0;
+  std::uint64_t k = 0;
+  for (const auto stop : config.checkpoint_steps) {
+    for (; k < stop; ++k) {
+      m *= 1.0 - eta;
+      s2 = (1.0 - eta) * (1.0 - eta) * s2 + eta * eta;
+    }
+    Record all;
+    for (int i = 0; i < n_paths; ++i) {
+      const double along = 8.0 * m + std::sqrt(s2) * normal(engine);  // the coordinate along (1, .., 1)/8
+      Record one;
+      one.finite = 1;
+      one.sum = one.min = one.max = 0.5 * (along * along + s2 * chi_square_63(engine));
+      one.pl_min = one.pl_max = 1.0;
+      merge(all, one);
+    }
+    result.records.push_back(all);
+    for (auto& q : result.quantiles) q.push_back(all.sum / n_paths);
+    result.group_means.emplace_back();
+  }
+  const Curve curve = make_curve(config, objective, result);
+  std::vector<Verdict> verdicts;
+  for (const char* theorem : {"B3", "B3p", "B3d"}) {
+    BoundConfig bound;
+    bound.theorem = theorem;
+    bound.curve = curve.name;
+    verdicts.push_back(judge(bound, evaluate_bound(theorem, config, objective, curve), config, curve, limit));
+  }
+  cross_reference(verdicts);
+  EXPECT_EQ(verdicts[2].verdict, Expectation::holds) << verdicts[2].reason;
+  EXPECT_NEAR(verdicts[2].tightness, 1.0, 0.004);
+  for (const std::size_t i : {0u, 1u}) {
+    EXPECT_EQ(verdicts[i].verdict, Expectation::violated);
+    EXPECT_NEAR(verdicts[i].tightness, 1.0 / 0.9, 0.004);  // D = 1: 1/(1 - eta h/2)
+    expect_contains(verdicts[i].reason, "= 1.111 exactly; B3d holds");
+  }
+}
+
+}  // namespace
+}  // namespace pathbound
