@@ -67,10 +67,11 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
       w.keep = curve.workers.k[worker];
       w.inverse_keep = static_cast<R>(static_cast<double>(dim) / w.keep);
     } else if (curve.compressor.kind == CompressorKind::bernoulli) {
-      // p as a whole number of 2^-32: kept when the word is at most keep_below.
-      const double words = std::round(curve.compressor.p * 0x1p32);
-      w.keep_below = static_cast<std::uint32_t>(std::clamp(words - 1.0, 0.0, 0x1p32 - 1.0));
-      w.inverse_keep = static_cast<R>(1.0 / curve.compressor.p);
+      // p as a whole number of 2^-32: kept when the word is at most keep_below. The factor is the inverse of that number,
+      // so that E C(g) = g holds for the smallest p too.
+      const double words = std::clamp(std::round(curve.compressor.p * 0x1p32), 1.0, 0x1p32);
+      w.keep_below = static_cast<std::uint32_t>(words - 1.0);
+      w.inverse_keep = static_cast<R>(0x1p32 / words);
     }
     workers_.push_back(w);
   }

@@ -17,7 +17,7 @@ struct Verdict {
   std::vector<double> empirical, lower, upper;  ///< mean and the pointwise limits of the verdict's two tests
   Expectation verdict = Expectation::inconclusive;
   std::uint64_t worst_step = 0;
-  double worst_ratio = 0.0;  ///< largest empirical / bound
+  double worst_ratio = 0.0;  ///< largest empirical / bound after step 0, where it is 1 by definition
   double tightness = 0.0;    ///< empirical / bound at the last checkpoint; NaN when there is none
   std::optional<std::uint64_t> paths_to_decide;
   std::string reason;

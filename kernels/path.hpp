@@ -78,11 +78,9 @@ class BlockRun {
       }
       low[p] = load_bits(words, F());
     }
+    present_ = alive_;
     const std::uint32_t high = static_cast<std::uint32_t>(first >> 32);
-    if (one_coordinate())
-      short_noise_.init(spec.seed, low, high, spec.law, spec.nu, 1);
-    else
-      noise_.init(spec.seed, low, high, spec.law, spec.nu, spec.objective.dim);
+    noise_.init(spec.seed, low, high, spec.law, spec.nu, spec.objective.dim);
     if (spec.compressor_uniforms > 0) compressor_words_.init(spec.seed, low, high, Purpose::compressor);
     for (int j = 0; j < dim; ++j)
       for (int p = 0; p < P; ++p) store(row(x_, j, p), F(spec.start[j]));
@@ -197,10 +195,11 @@ class BlockRun {
   }
 
   PATHBOUND_HD void track_gradient() {
-    F largest = load<F>(tracked_);
-    for (int j = 0; j < spec_.objective.dim; ++j)
-      for (int p = 0; p < P; ++p) largest = max(abs(load<F>(row(g_, j, p))), largest);
-    store(tracked_, largest);
+    for (int p = 0; p < P; ++p) {
+      F largest = load<F>(tracked_ + p * lanes);
+      for (int j = 0; j < spec_.objective.dim; ++j) largest = max(abs(load<F>(row(g_, j, p))), largest);
+      store(tracked_ + p * lanes, largest);
+    }
   }
 
   PATHBOUND_HD bool keep_going(std::uint64_t k) {
@@ -230,6 +229,75 @@ class BlockRun {
 
   template <class Objective, class Message>
   PATHBOUND_HD_CALL bool run_scalar(const Objective& f, Message message) {
+    return spec_.law == LawKind::gaussian ? run_scalar_gaussian(f, message) : run_scalar_any_law(f, message);
+  }
+
+  /// Moves all packs by one step with the noise row z.
+  template <class Objective, class Message>
+  PATHBOUND_HD void step_scalar(const Objective& f, Message& message, F x[P], const R* z, F s, F factor) const {
+    PATHBOUND_UNROLL
+    for (int p = 0; p < P; ++p) {
+      const F v = fma(s, load<F>(z + p * lanes), f.gradient(x[p], 0));
+      x[p] = fma(factor, message(v), x[p]);
+    }
+  }
+  template <class Objective>
+  PATHBOUND_HD void record_scalar(const Objective& f, const F x[P], std::uint64_t step, int index) {
+    PATHBOUND_UNROLL
+    for (int p = 0; p < P; ++p) {
+      store(x_ + p * lanes, x[p]);
+      store(g_ + p * lanes, f.gradient(x[p], 0));
+    }
+    record(step, index);
+  }
+
+  /// The normals of one Philox block serve n steps. While the packs take the steps of one block, the normals of the
+  /// next are computed, some packs between two steps: the short dependent chains of the steps hide behind them.
+  template <class Objective, class Message>
+  PATHBOUND_HD bool run_scalar_gaussian(const Objective& f, Message& message) {
+    constexpr int n = uniforms_per_block<F>;
+    constexpr int together = packs_together<P>;
+    F x[P];
+    PATHBOUND_UNROLL
+    for (int p = 0; p < P; ++p) x[p] = load<F>(x_ + p * lanes);
+    const F s(spec_.workers[0].scale);
+    const bool constant = spec_.schedule == ScheduleKind::constant;
+    F factor(static_cast<R>(-spec_.eta));
+    alignas(64) R normals[2][n * width];
+    std::uint32_t block = noise_.seek_block(0);
+    for (int p = 0; p < P; p += together) noise_.normals_of(p, block, normals[0]);
+    int next = 0;
+    std::uint64_t target = spec_.checkpoint_steps[0];
+    if (target == 0) {
+      record_scalar(f, x, 0, 0);
+      if (++next == spec_.n_checkpoints) return true;
+      target = spec_.checkpoint_steps[next];
+    }
+    std::uint64_t k = 0;
+    for (std::uint64_t b = 1;; ++b) {
+      const R* z = normals[(b + 1) & 1];
+      R* ahead = normals[b & 1];
+      block = noise_.seek_block(b);
+      PATHBOUND_UNROLL
+      for (int p = 0; p < P; p += together) {
+        noise_.normals_of(p, block, ahead);
+        PATHBOUND_UNROLL
+        for (int i = p * n / P; i < (p + together) * n / P; ++i) {
+          if (!constant) factor = F(static_cast<R>(-step_sizes_.at(k)));
+          step_scalar(f, message, x, z + i * width, s, factor);
+          if (++k == target) {
+            record_scalar(f, x, k, next);
+            if (++next == spec_.n_checkpoints) return true;
+            target = spec_.checkpoint_steps[next];
+          }
+        }
+      }
+      if ((b & (256 / n - 1)) == 0 && !keep_going(255)) return false;
+    }
+  }
+
+  template <class Objective, class Message>
+  PATHBOUND_HD bool run_scalar_any_law(const Objective& f, Message& message) {
     F x[P];
     PATHBOUND_UNROLL
     for (int p = 0; p < P; ++p) x[p] = load<F>(x_ + p * lanes);
@@ -242,25 +310,16 @@ class BlockRun {
       while (k < target) {
         const std::uint64_t left = target - k;
         int got;
-        const R* z = short_noise_.take(left < 256 ? static_cast<int>(left) : 256, got);
+        const R* z = noise_.take(left < 256 ? static_cast<int>(left) : 256, got);
         for (int i = 0; i < got; ++i, z += width) {
           if (!constant) factor = F(static_cast<R>(-step_sizes_.at(k + static_cast<std::uint64_t>(i))));
-          PATHBOUND_UNROLL
-          for (int p = 0; p < P; ++p) {
-            const F v = fma(s, load<F>(z + p * lanes), f.gradient(x[p], 0));
-            x[p] = fma(factor, message(v), x[p]);
-          }
+          step_scalar(f, message, x, z, s, factor);
         }
         const std::uint64_t before = k;
         k += static_cast<std::uint64_t>(got);
-        if ((before >> 8) != (k >> 8) && !keep_going(k | 255)) return false;
+        if ((before >> 8) != (k >> 8) && !keep_going(255)) return false;
       }
-      PATHBOUND_UNROLL
-      for (int p = 0; p < P; ++p) {
-        store(x_ + p * lanes, x[p]);
-        store(g_ + p * lanes, f.gradient(x[p], 0));
-      }
-      record(target, next);
+      record_scalar(f, x, target, next);
     }
     return true;
   }
@@ -295,7 +354,8 @@ class BlockRun {
     r.max_grad_so_far = r.max_grad;
     if (spec_.track_gradient) {
       r.max_grad_so_far = 0.0;
-      for (int l = 0; l < lanes; ++l) r.max_grad_so_far = max(static_cast<double>(tracked_[l]), r.max_grad_so_far);
+      for (int t = 0; t < block_paths; ++t)
+        if (((present_ >> t) & 1) != 0) r.max_grad_so_far = max(static_cast<double>(tracked_[t]), r.max_grad_so_far);
     }
     if (out_.bins != nullptr) note_bins(index, s);
     if (out_.trace != nullptr) {
@@ -452,16 +512,16 @@ class BlockRun {
   const SimSpec<R>& spec_;
   const BlockOutput& out_;
   NoiseWindow<F, P, 32> noise_;
-  NoiseWindow<F, P, 4> short_noise_;  // one Philox block: its normals overlap with the steps that use those before
   WordWindow<F, P, 32> compressor_words_;
   StepSizes<D> step_sizes_;
   R *x_, *g_, *sum_, *scratch_;
   Word* mask_;
   double* doubles_;
-  std::uint32_t alive_ = 0;
+  std::uint32_t alive_ = 0;    // slots whose path has not diverged
+  std::uint32_t present_ = 0;  // slots with a path: the last block may have fewer than 32
   alignas(64) R scale_[width];        // s_i of the worker at hand
   alignas(64) R grad_square_[width];  // |grad f|^2 / dim, affine noise only
-  alignas(64) R tracked_[lanes] = {};  // largest |grad_j f| so far
+  alignas(64) R tracked_[width] = {};  // largest |grad_j f| of each path so far
 };
 
 }  // namespace PATHBOUND_ISA

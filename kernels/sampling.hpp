@@ -109,6 +109,10 @@ PATHBOUND_HD void multivariate_t_pair(BitsOf<F> radius_bits, BitsOf<F> angle_bit
   p = p * exp_a;
 }
 
+/// Packs whose generators run side by side: one alone would wait for its own products.
+template <int P>
+inline constexpr int packs_together = P % 2 == 0 ? 2 : 1;
+
 /// P packs that hold one quantity of the 32 paths of a block (P = 1 with F = float is a single path).
 template <class F, int P>
 struct Rows {
@@ -150,8 +154,29 @@ class NoiseWindow {
     return rows;
   }
 
+  /// For callers that read Gaussian noise block by block: makes `block` current and returns its low word.
+  PATHBOUND_HD std::uint32_t seek_block(std::uint64_t block) {
+    next_block_ = block;
+    return advance();
+  }
+  /// The normals of the current block for packs p to p + packs_together - 1: `uniforms_per_block` rows.
+  PATHBOUND_HD void normals_of(int p, std::uint32_t block_low, Scalar* rows) const {
+    constexpr int n = uniforms_per_block<F>;
+    F z[packs_together<P>][n];
+    PATHBOUND_UNROLL
+    for (int q = 0; q < packs_together<P>; ++q) {
+      BitsOf<F> words[4];
+      stream_[p + q].block(block_low, words);
+      normals_of_block<F>(words, z[q]);
+    }
+    PATHBOUND_UNROLL
+    for (int q = 0; q < packs_together<P>; ++q)
+      PATHBOUND_UNROLL
+      for (int i = 0; i < n; ++i) store(rows + i * width + (p + q) * lanes, z[q][i]);
+  }
+
  private:
-  /// Moves to the next block; true when the packs' streams had to be moved to a new high word.
+  /// Moves to the next block and returns its low word.
   PATHBOUND_HD std::uint32_t advance() {
     const std::uint64_t block = next_block_++;
     const std::uint32_t high = static_cast<std::uint32_t>(block >> 32);
@@ -179,20 +204,7 @@ class NoiseWindow {
     constexpr int n = uniforms_per_block<F>;
     for (int row = 0; row < window_rows; row += n) {
       const std::uint32_t block = advance();
-      constexpr int together = P % 2 == 0 ? 2 : 1;
-      for (int p = 0; p < P; p += together) {
-        F z[together][n];
-        PATHBOUND_UNROLL
-        for (int q = 0; q < together; ++q) {
-          BitsOf<F> words[4];
-          stream_[p + q].block(block, words);
-          normals_of_block<F>(words, z[q]);
-        }
-        PATHBOUND_UNROLL
-        for (int q = 0; q < together; ++q)
-          PATHBOUND_UNROLL
-          for (int i = 0; i < n; ++i) store(buffer_ + (row + i) * width + (p + q) * lanes, z[q][i]);
-      }
+      for (int p = 0; p < P; p += packs_together<P>) normals_of(p, block, buffer_ + row * width);
     }
   }
 

@@ -6,6 +6,7 @@
 #include <bit>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <limits>
 #include <map>
@@ -181,7 +182,14 @@ class Histograms {
     for (std::size_t c = 0; c < n_checkpoints_; ++c) {
       std::uint32_t* counts = counts_.data() + c * row_length;
       const std::uint16_t* bins = bins_.data() + c * static_cast<std::size_t>(bins_stride);
-      for (int i = 0; i < n; ++i) ++counts[bins[i]];
+      for (int i = 0; i < n; i += 4) {  // four bins a load
+        std::uint64_t four;
+        std::memcpy(&four, bins + i, sizeof four);
+        ++counts[four & 0xffff];
+        ++counts[(four >> 16) & 0xffff];
+        ++counts[(four >> 32) & 0xffff];
+        ++counts[four >> 48];
+      }
     }
     pending_ = 0;
   }

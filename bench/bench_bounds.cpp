@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// Judges every bound of the shipped experiments: one table, one exit status (0: every verdict is the expected one).
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <new>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string_view>
+
+#include "host/engine.hpp"
+#include "host/shipped.hpp"
+
+namespace fs = std::filesystem;
+using namespace pathbound;
+
+namespace {
+
+enum Exit : int { done = 0, unexpected = 1, bad_input = 2, bad_machine = 3, interrupted = 130 };
+
+/// --quick: each curve keeps a part of its paths, but not these experiments: there the mean comes within the margin of
+/// a bound, and fewer paths would leave the verdict inconclusive.
+constexpr std::uint64_t quick_divisor = 8, quick_least = 8192;
+constexpr std::array<std::string_view, 3> keep_all_paths = {"isotropic_quadratic", "scalar_quadratic",
+                                                            "theorem4_linear_regime"};
+
+struct Options {
+  std::vector<std::string> names;
+  std::string backend = "auto", devices, out;
+  int threads = 0;
+  bool quick = false;
+};
+
+struct Judged {
+  std::string name;
+  Verdict verdict;
+};
+
+std::atomic<bool> stop_requested{false};
+void on_signal(int) {
+  stop_requested = true;
+  std::signal(SIGINT, SIG_DFL);  // a second Ctrl-C ends the program at once
+}
+
+void print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size())
+    throw MachineError(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
+}
+
+void make_quick(Experiment& experiment, const std::string& name) {
+  if (std::find(keep_all_paths.begin(), keep_all_paths.end(), name) != keep_all_paths.end()) return;
+  const auto fewer = [](std::uint64_t paths) { return std::min(paths, std::max(paths / quick_divisor, quick_least)); };
+  experiment.paths = fewer(experiment.paths);
+  for (CurveConfig& curve : experiment.curves) curve.paths = fewer(curve.paths);
+}
+
+/// The weakest status among a bound's assumptions.
+const char* weakest(const BoundValue& bound) {
+  const auto any = [&](AssumptionStatus status) {
+    return std::any_of(bound.assumptions.begin(), bound.assumptions.end(),
+                       [&](const Assumption& assumption) { return assumption.status == status; });
+  };
+  for (const auto status : {AssumptionStatus::failed, AssumptionStatus::unchecked, AssumptionStatus::observed})
+    if (any(status)) return name_of(status);
+  return name_of(AssumptionStatus::proved);
+}
+
+/// Cut to `width` columns, with the mark of what is missing.
+std::string fitted(const std::string& text, int width) {
+  const std::string padded = fmt::format("{:<{}.{}}", text, width, width);
+  if (fmt::format("{:.{}}", text, width) == text) return padded;
+  return fmt::format("{:<{}}", fmt::format("{:.{}}..", text, width - 2), width);
+}
+
+std::string row(const std::string& experiment, const std::string& bound, const std::string& curve,
+                const std::string& assumptions, const std::string& tightness, const std::string& verdict,
+                const std::string& expected, const std::string& ok) {
+  return fmt::format("{}  {:<5}  {}  {:<11}  {:>9}  {:<14}  {:<14}  {}\n", fitted(experiment, 22), bound,
+                     fitted(curve, 18), assumptions, tightness, verdict, expected, ok);
+}
+
+std::string rows_of(const std::string& name, const std::vector<Verdict>& verdicts) {
+  std::string out, shown = name;
+  for (const Verdict& verdict : verdicts) {
+    const auto& expect = verdict.config.expect;
+    out += row(shown, verdict.config.theorem, verdict.config.curve, weakest(verdict.bound),
+               std::isnan(verdict.tightness) ? "-" : fmt::format("{:.4g}", verdict.tightness), name_of(verdict.verdict),
+               expect ? name_of(*expect) : "-",
+               !expect                 ? "-"
+               : verdict.as_expected() ? "yes"
+                                       : "NO");
+    shown.clear();  // the name stands in the first row alone
+  }
+  return out;
+}
+
+std::string summary(const std::vector<Judged>& judged, const Performance& performance, std::size_t n_experiments) {
+  std::array<int, 4> count{};
+  int expected = 0, met = 0;
+  double family = 0.0, least = 1.0;
+  for (const auto& [name, verdict] : judged) {
+    ++count[static_cast<std::size_t>(verdict.verdict)];
+    if (verdict.config.expect) {
+      ++expected;
+      met += verdict.as_expected() ? 1 : 0;
+    }
+    // A bound that is true can only be called violated wrongly, one that is false only be said to hold: one error a
+    // bound.
+    if (verdict.verdict == Expectation::not_applicable) continue;
+    family += 1.0 - verdict.config.confidence;
+    least = std::min(least, verdict.config.confidence);
+  }
+  const auto counted = [&](Expectation e) { return count[static_cast<std::size_t>(e)]; };
+  const auto plural = [](std::size_t n, const char* what) {
+    return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
+  };
+  const std::size_t not_tested = static_cast<std::size_t>(counted(Expectation::not_applicable));
+  std::string out =
+      fmt::format("\n{} in {}: {} hold, {} violated, {} inconclusive, {} not applicable; {} of {} as expected\n",
+                  plural(judged.size(), "bound"), plural(n_experiments, "experiment"), counted(Expectation::holds),
+                  counted(Expectation::violated), counted(Expectation::inconclusive), not_tested, met, expected);
+  if (judged.size() > not_tested)
+    out += fmt::format(
+        "family error level: {} tested, each at confidence {:g} or better; the chance that any verdict "
+        "\"holds\" or\n\"violated\" is false is at most the sum of 1 - confidence, {:.3g}\n",
+        plural(judged.size() - not_tested, "bound"), least, std::min(family, 1.0));
+  out += fmt::format("{:.3g} path-steps in {:.2f} s of simulation\n", performance.path_steps, performance.seconds);
+  for (const auto& [name, verdict] : judged)
+    if (!verdict.as_expected())
+      out += fmt::format("\nNOT AS EXPECTED: {}, {} on '{}' (expected {})\n  {}\n", name, verdict.config.theorem,
+                         verdict.config.curve, name_of(*verdict.config.expect), verdict.reason);
+  return out;
+}
+
+int run(const Options& options) {
+  if (options.backend == "cuda") throw MachineError("--backend cuda: this build has no CUDA backend");
+  if (!options.devices.empty()) throw InputError("--devices: only --backend cuda has devices to choose from");
+  RunOptions run_options;
+  run_options.threads = options.threads;
+  run_options.isa = isa_from_environment();
+  run_options.stop = &stop_requested;
+
+  // Everything that can be wrong with the input is found before any work.
+  std::vector<std::string> names = options.names;
+  if (names.empty())
+    for (const ShippedExperiment& shipped : shipped_experiments()) names.push_back(shipped.name);
+  std::vector<std::pair<std::string, Experiment>> experiments;
+  std::set<std::string> seen;
+  std::string problems;
+  for (const std::string& given : names) {
+    try {
+      const std::string path = find_experiment(given), name = fs::path(path).stem().string();
+      Experiment experiment = load_experiment(path);
+      if (experiment.bounds.empty()) {
+        if (options.names.empty()) continue;
+        throw InputError(fmt::format("{}: has no [[bound]] to judge", given));
+      }
+      if (!seen.insert(name).second)
+        throw InputError(fmt::format("{}: another experiment is called {} too", given, name));
+      if (!options.out.empty()) check_output_directory((fs::path(options.out) / name).string());
+      if (options.quick) make_quick(experiment, name);
+      experiments.emplace_back(name, std::move(experiment));
+    } catch (const InputError& error) {
+      problems += problems.empty() ? error.what() : std::string("\n") + error.what();
+    }
+  }
+  if (!problems.empty()) throw InputError(problems);
+  if (experiments.empty()) throw InputError("no experiments are shipped with this program");
+
+  print(row("experiment", "bound", "curve", "assumptions", "tightness", "verdict", "expected", "ok"));
+  std::vector<Judged> judged;
+  Performance total;
+  bool as_expected = true;
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  for (const auto& [name, experiment] : experiments) {
+    if (terminal) fmt::print(stderr, "\r\033[K{} ...", name);
+    const Results results = run_experiment(experiment, run_options);
+    if (terminal) fmt::print(stderr, "\r\033[K");
+    total.seconds += results.performance.seconds;
+    total.path_steps += results.performance.path_steps;
+    if (!options.out.empty()) {
+      const nlohmann::ordered_json json = to_json(results);
+      write_files(
+          (fs::path(options.out) / name).string(),
+          {{"results.json", to_text(json)}, {"curves.csv", to_csv(results)}, {"report.html", render_report(json)}});
+    }
+    print(rows_of(name, results.bounds));
+    std::fflush(stdout);
+    for (const Verdict& verdict : results.bounds) {
+      as_expected = as_expected && verdict.as_expected();
+      judged.push_back({name, verdict});
+    }
+  }
+  print(summary(judged, total, experiments.size()));
+  if (std::fflush(stdout) != 0) throw MachineError(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
+  return as_expected ? done : unexpected;
+}
+
+int parse_and_run(int argc, char** argv) {
+  CLI::App app{"bench_bounds: do the bounds of the shipped experiments come out as theory expects?"};
+  Options options;
+  app.add_option("EXPERIMENT", options.names, "names of shipped experiments, or files (default: all that have bounds)");
+  app.add_option("--backend", options.backend, "auto, cpu or cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  app.add_option("--devices", options.devices, "CUDA devices, such as 0,1");
+  app.add_option("--threads", options.threads, "threads (default: all)")->check(CLI::Range(1, 4096));
+  app.add_flag("--quick", options.quick, "fewer paths where the verdicts do not need all of them");
+  app.add_option("-o,--out", options.out, "folder for results.json, curves.csv and report.html of each experiment");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);  // --help
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "bench_bounds: {} (see bench_bounds --help)\n", error.what());
+    return bad_input;
+  }
+  return run(options);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    return parse_and_run(argc, argv);
+  } catch (const InputError& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return bad_input;
+  } catch (const Interrupted&) {
+    fmt::print(stderr, "interrupted\n");
+    return interrupted;
+  } catch (const MachineError& error) {
+    fmt::print(stderr, "bench_bounds: {}\n", error.what());
+    return bad_machine;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "bench_bounds: out of memory\n");
+    return bad_machine;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "bench_bounds: {}\n", error.what());
+    return bad_machine;
+  }
+}
