@@ -120,7 +120,7 @@ int run(const std::vector<std::string>& files, const std::string& out, const Com
     const Results results = run_experiment(experiments[i], options);
     line.clear();
     const nlohmann::ordered_json json = to_json(results);
-    write_files(directories[i], {{"results.json", json.dump(1) + "\n"},
+    write_files(directories[i], {{"results.json", to_text(json)},
                                  {"curves.csv", to_csv(results)},
                                  {"report.html", render_report(json)}});
     for (const Verdict& verdict : results.bounds) as_expected = as_expected && verdict.as_expected();

@@ -429,16 +429,9 @@ class BlockRun {
     PATHBOUND_UNROLL
     for (int i = 0; i < double_packs; ++i) a[i] = norm[i];
     r.grad_norm_sum = tree_sum_of_block<D>(a);
-    r.min = fold_block<D>(s, [](auto x, auto y) { return min(x, y); });
-    r.max = fold_block<D>(s, [](auto x, auto y) { return max(x, y); });
-    F big = largest[0];
-    PATHBOUND_UNROLL
-    for (int p = 1; p < P; ++p) big = max(largest[p], big);
-    alignas(64) R lane[lanes];
-    store(lane, big);
-    R top = lane[0];
-    for (int l = 1; l < lanes; ++l) top = max(lane[l], top);
-    r.max_grad = static_cast<double>(top);
+    r.min = fold_lanes<D, double_packs>(s, [](auto x, auto y) { return min(x, y); });
+    r.max = fold_lanes<D, double_packs>(s, [](auto x, auto y) { return max(x, y); });
+    r.max_grad = static_cast<double>(fold_lanes<F, P>(largest, [](auto x, auto y) { return max(x, y); }));
     r.pl_min = r.pl_max = 0.0;
   }
 

@@ -70,17 +70,19 @@ PATHBOUND_HD double tree_sum_of_block(D v[32 / RealTraits<D>::lanes]) {
   return lane[0];
 }
 
-/// The smallest or largest of the 32.
-template <class D, class Choose>
-PATHBOUND_HD double fold_block(const D v[32 / RealTraits<D>::lanes], Choose&& choose) {
-  constexpr int lanes = RealTraits<D>::lanes;
-  D best = v[0];
-  for (int i = 1; i < 32 / lanes; ++i) best = choose(v[i], best);
-  alignas(64) double lane[lanes];
+/// The smallest or largest lane of n packs; `choose` is min or max.
+template <class F, int n, class Choose>
+PATHBOUND_HD ScalarOf<F> fold_lanes(const F* v, Choose&& choose) {
+  constexpr int lanes = RealTraits<F>::lanes;
+  F best = v[0];
+  PATHBOUND_UNROLL
+  for (int i = 1; i < n; ++i) best = choose(v[i], best);
+  alignas(64) ScalarOf<F> lane[lanes];
   store(lane, best);
-  double result = lane[0];
-  for (int l = 1; l < lanes; ++l) result = choose(lane[l], result);
-  return result;
+  PATHBOUND_UNROLL
+  for (int half = lanes / 2; half >= 1; half /= 2)
+    for (int l = 0; l < half; ++l) lane[l] = choose(lane[l], lane[l + half]);
+  return lane[0];
 }
 
 }  // namespace PATHBOUND_ISA

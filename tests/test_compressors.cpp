@@ -2,7 +2,7 @@
 // rand_k and bernoulli: which coordinates they keep, how often, and from which random words.
 //
 // False alarms of the statistical checks, all with fixed seeds: 2e-9 for each chi-square or binomial check (two-sided,
-// level 1e-9 a side), 3.8e-8 for each comparison at 5.5 standard errors; about 300 checks in all, so 5e-6 for the file.
+// level 1e-9 a side), 3.8e-8 for each comparison at 5.5 standard errors; about 400 checks in all, so 5e-6 for the file.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -242,7 +242,8 @@ TEST(Bernoulli, EngineUsesOneWordACoordinateInOrderOfStepWorkerAndCoordinate) {
       const int dim = 37, count = 3;
       const auto factor = [&](int step, int worker, int j, std::uint64_t path) {
         const std::uint32_t word = compressor_word(9, path, static_cast<std::uint64_t>((step * count + worker) * dim + j), single);
-        return static_cast<double>(word) + 1.0 <= std::round(p * 0x1p32) ? 1.0 / p : 0.0;
+        const double words = std::round(p * 0x1p32);
+        return static_cast<double>(word) + 1.0 <= words ? 0x1p32 / words : 0.0;
       };
       const std::string text = message_experiment(single ? "float" : "double", dim, "count = 3", "{ kind = \"bernoulli\", p = " + std::to_string(p) + " }");
       if (single)

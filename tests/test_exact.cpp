@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine against answers that are known exactly.
 //
-// False alarms: a mean is compared at 5.5 standard errors, two-sided, 3.8e-8 a check; this file makes about 700 such
-// checks, so a correct engine with new seeds would fail somewhere in about 3e-5 of the cases. The seeds are fixed. Each
+// False alarms: a mean is compared at 5.5 standard errors, two-sided, 3.8e-8 a check; this file makes about 600 such
+// checks, so a correct engine with new seeds would fail somewhere in about 2e-5 of the cases. The seeds are fixed. Each
 // standard error is also asserted to be below 1% of the value, so that a pass means something.
 #include <gtest/gtest.h>
 

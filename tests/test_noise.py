@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Draws of the program (`pathbound sample --raw`, `pathbound bits --raw`) against SciPy.
+
+False alarms: every p-value is held against 1e-9 (Kolmogorov-Smirnov, binomial tail counts, two-sided); about 140 of
+them with fixed seeds, so 1.4e-7 for the file. Python's own check is independent of the C++ tests: SciPy's distribution
+functions, and variates recomputed by NumPy from the program's random words.
+"""
+import os
+import subprocess
+import sys
+
+try:
+    import numpy as np
+    from scipy import special, stats
+except ImportError as error:
+    print(f"skipped: {error}")
+    sys.exit(77)
+
+PROGRAM = os.environ.get("PATHBOUND_CLI", "pathbound")
+LEVEL = 1e-9
+N = 1_000_000
+failures = []
+checks = 0
+
+
+def check(ok, what):
+    global checks
+    checks += 1
+    if not ok:
+        failures.append(what)
+        print(f"FAILED: {what}")
+
+
+def sample(law, nu, precision, n, dim=1, seed=1):
+    """n rows of dim draws."""
+    command = [PROGRAM, "sample", "--law", law, "--precision", precision, "-n", str(n), "--dim", str(dim), "--seed", str(seed), "--raw"]
+    if nu is not None:
+        command += ["--nu", repr(nu)]
+    raw = subprocess.run(command, check=True, capture_output=True).stdout
+    draws = np.frombuffer(raw, dtype="<f4" if precision == "float" else "<f8").astype(np.float64)
+    assert draws.size == n * dim, (command, draws.size)
+    return draws.reshape(n, dim)
+
+
+def words(seed, path, offset, n):
+    command = [PROGRAM, "bits", "--seed", str(seed), "--path", str(path), "--offset", str(offset), "-n", str(n), "--raw"]
+    raw = subprocess.run(command, check=True, capture_output=True).stdout
+    return np.frombuffer(raw, dtype="<u4")
+
+
+def kolmogorov(draws, cdf, what):
+    """The two-sided test; the asymptotic p-value is exact enough for n = 10^6 and errs on the safe side."""
+    u = np.sort(cdf(draws))
+    n = u.size
+    grid = np.arange(n)
+    distance = max(np.max(u - grid / n), np.max((grid + 1) / n - u))
+    p = special.kolmogorov(np.sqrt(n) * distance)
+    check(p > LEVEL, f"{what}: Kolmogorov distance {distance:.3g} of {n} draws, p = {p:.3g}")
+
+
+def tails(draws, law, what):
+    """Counts beyond the 1e-4, 1e-5 and 1e-6 quantiles of each side."""
+    for chance in (1e-4, 1e-5, 1e-6):
+        for side, count in (("upper", np.sum(draws > law.isf(chance))), ("lower", np.sum(draws < law.ppf(chance)))):
+            p = min(stats.binom.cdf(count, draws.size, chance), stats.binom.sf(count - 1, draws.size, chance))
+            check(p > LEVEL, f"{what}: {count} of {draws.size} draws beyond the {side} {chance} quantile, p = {p:.3g}")
+
+
+def test_one_coordinate():
+    for precision in ("float", "double"):
+        for nu in (None, 0.5, 1.0, 1.6, 2.0, 3.0, 30.0):
+            law = stats.norm() if nu is None else stats.t(nu)
+            name = f"{'gaussian' if nu is None else f'student_t nu = {nu}'} in {precision}"
+            draws = sample("gaussian" if nu is None else "student_t", nu, precision, N).ravel()
+            check(bool(np.all(np.isfinite(draws))), f"{name}: a draw is not finite")
+            # cdf by special functions: the frozen distribution's wrapper is slow.
+            kolmogorov(draws, special.ndtr if nu is None else (lambda x, nu=nu: special.stdtr(nu, x)), name)
+            tails(draws, law, name)
+
+
+def test_multivariate_t():
+    for precision in ("float", "double"):
+        for dim, nu in ((2, 1.6), (5, 3.0), (16, 0.5)):
+            name = f"multivariate_t nu = {nu}, d = {dim} in {precision}"
+            draws = sample("multivariate_t", nu, precision, 200_000, dim)
+            kolmogorov(np.sum(draws * draws, axis=1) / dim, lambda x: special.fdtr(dim, nu, x), f"{name}: |x|^2/d")
+            for j in (0, dim // 2, dim - 1):
+                kolmogorov(draws[:, j], lambda x: special.stdtr(nu, x), f"{name}: coordinate {j}")
+            # Given the length, the direction is uniform: its first coordinate squared is Beta(1/2, (d-1)/2).
+            share = draws[:, 0] ** 2 / np.sum(draws * draws, axis=1)
+            kolmogorov(share, lambda x: special.btdtr(0.5, 0.5 * (dim - 1), x), f"{name}: direction")
+
+
+def test_variates_are_made_of_the_words_of_path_0():
+    n = 20_000
+    for seed in (1, 2**63 - 1):
+        w = words(seed, 0, 0, 2 * n).astype(np.float64)
+        u = np.minimum(np.float32(np.floor(w / 2)).astype(np.float64) * 2.0**-31 + 2.0**-32, 1 - 2.0**-24)
+        turn = w * 2.0**-32
+        radius = np.sqrt(-2 * np.log(u[0::2]))
+        normals = np.empty(n)
+        normals[0::2] = (radius * np.cos(2 * np.pi * turn[1::2]))[: n // 2]
+        normals[1::2] = (radius * np.sin(2 * np.pi * turn[1::2]))[: n // 2]
+        draws = sample("gaussian", None, "float", n, seed=seed).ravel()
+        check(np.max(np.abs(draws - normals)) < 4e-6, f"normals of seed {seed} are not those of its words")
+
+        pairs = words(seed, 0, 0, 4 * n).astype(np.uint64)
+        z = (((pairs[1::2] << np.uint64(32)) | pairs[0::2]) >> np.uint64(11)).astype(np.float64)
+        u = np.minimum((z + 0.5) * 2.0**-53, 1 - 2.0**-53)
+        for nu in (0.5, 1.0, 3.0):
+            t = np.sqrt(nu * np.expm1(-2 / nu * np.log(u[0::2]))) * np.cos(2 * np.pi * z[1::2] * 2.0**-53)
+            draws = sample("student_t", nu, "double", n, seed=seed).ravel()
+            size = np.sqrt(nu * np.expm1(-2 / nu * np.log(u[0::2])))
+            check(np.max(np.abs(draws - t) / size) < 2e-14, f"t draws of seed {seed}, nu = {nu} are not those of its words")
+
+
+def test_text_and_raw_agree():
+    for precision in ("float", "double"):
+        raw = sample("multivariate_t", 2.5, precision, 100, dim=3, seed=4)
+        text = subprocess.run([PROGRAM, "sample", "--law", "multivariate_t", "--nu", "2.5", "--precision", precision, "-n", "100",
+                               "--dim", "3", "--seed", "4"], check=True, capture_output=True, text=True).stdout
+        parsed = np.array([[float(x) for x in line.split(",")] for line in text.splitlines()])
+        if precision == "float":
+            parsed = parsed.astype(np.float32).astype(np.float64)
+        check(bool(np.array_equal(raw, parsed)), f"text and raw draws differ in {precision}")
+
+
+def main():
+    for test in (test_one_coordinate, test_multivariate_t, test_variates_are_made_of_the_words_of_path_0, test_text_and_raw_agree):
+        test()
+    print(f"{checks} checks, {len(failures)} failed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+// Uniforms, normals, Student-t and multivariate t variates: their definition word by word, and their distribution.
+//
+// False alarms, all with fixed seeds: Kolmogorov's test at level 1e-9, binomial tail counts 2e-9 each, comparisons of
+// means at 5.5 standard errors 3.8e-8 each; about 180 checks, 2e-6 for the file. Against SciPy: test_noise.py.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <boost/math/distributions/fisher_f.hpp>
+#include <boost/math/distributions/normal.hpp>
+#include <boost/math/distributions/students_t.hpp>
+#include <boost/math/special_functions/zeta.hpp>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <numbers>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "host/engine.hpp"
+#include "kernels/sampling.hpp"
+#include "tests/stat_assert.hpp"
+
+namespace pathbound {
+namespace {
+
+// ---------------------------------------------------------------- uniforms
+
+TEST(Uniform, FloatIsOneWordRoundedTwiceAndNeverZeroOrOne) {
+  std::vector<std::uint32_t> words = {0u, 1u, 2u, 3u, 0x7fffffffu, 0x80000000u, 0xfffffffeu, 0xffffffffu, 0xffffff00u, 0xfffffe80u};
+  std::mt19937 engine(1);
+  for (int i = 0; i < 200000; ++i) words.push_back(engine() >> (i % 32));
+  for (const std::uint32_t w : words) {
+    // float(w >> 1), then w' 2^-31 + 2^-32 rounded once (exact in long double), then the cap.
+    const auto rounded = static_cast<float>(w >> 1);
+    const auto u = std::min(static_cast<float>(static_cast<long double>(rounded) * 0x1p-31L + 0x1p-32L), 1.0f - 0x1p-24f);
+    ASSERT_EQ(uniform<float>(w), u) << w;
+    ASSERT_GE(u, 0x1p-32f);
+    ASSERT_LT(u, 1.0f);
+  }
+  EXPECT_EQ(uniform<float>(0u), 0x1p-32f);
+  EXPECT_EQ(uniform<float>(0xffffffffu), 1.0f - 0x1p-24f);
+}
+
+TEST(Uniform, DoubleIsTheTop53BitsOfTwoWordsPlusAHalf) {
+  std::mt19937 engine(2);
+  for (int i = 0; i < 200000; ++i) {
+    const std::uint32_t first = i < 4 ? (i & 1 ? ~0u : 0u) : engine(), second = i < 4 ? (i & 2 ? ~0u : 0u) : engine() >> (i % 32);
+    const std::uint64_t z = ((static_cast<std::uint64_t>(second) << 32) | first) >> 11;
+    const double u = std::min((static_cast<double>(z) + 0.5) * 0x1p-53, 1.0 - 0x1p-53);
+    const std::uint64_t words[4] = {first | 0xabcd00000000u, second, 0, 0};  // high halves of lanes do not count
+    ASSERT_EQ(uniform<double>(uniform_bits<double>(words, 0)), u);
+    ASSERT_GE(u, 0x1p-54);
+    ASSERT_LT(u, 1.0);
+  }
+}
+
+TEST(Uniform, FloatCutsTheVarianceOfHeavyTailsAsDocumented) {
+  // Var zeta = nu int_0^1 (u^(-2/nu) - 1) du, of which the sum over the words misses about (zeta(a)(1 - 2^a)) 2^(-31 (1-a)),
+  // a = 2/nu: the midpoint rule at the singularity. Double has 53 bits in place of 31.
+  for (const auto& [nu, share] : {std::pair{2.1, 0.343}, {2.3, 0.053}, {2.5, 0.0112}, {3.0, 0.0005}}) {
+    const double a = 2.0 / nu;
+    double sum = 0.0;
+    const int n = 1 << 20;
+    for (int w = 0; w < n; ++w) sum += std::pow(static_cast<double>(uniform<float>(static_cast<std::uint32_t>(2 * w))), -a) * 0x1p-31;
+    const double missing = std::pow(n * 0x1p-31, 1.0 - a) / (1.0 - a) - sum;
+    const double hurwitz = boost::math::zeta(a) * (1.0 - std::exp2(a)) * std::exp2(-31.0 * (1.0 - a));
+    EXPECT_NEAR(missing, hurwitz, 1e-3 * hurwitz) << nu;
+    EXPECT_NEAR(missing / (a / (1.0 - a)), share, 0.02 * share + 1e-4) << nu;
+  }
+}
+
+// ---------------------------------------------------------------- which words make which variate
+
+/// Uniform m of a purpose of a path, and the angle (in turns) made of the same words.
+template <class R>
+struct UniformAt {
+  double value, turn;
+  UniformAt(std::uint64_t seed, std::uint64_t path, std::uint64_t m) {
+    std::uint32_t w[2];
+    if constexpr (sizeof(R) == 4) {
+      random_words(seed, path, m, 1, w);
+      value = std::min(static_cast<double>(static_cast<float>(w[0] >> 1)) * 0x1p-31 + 0x1p-32, 1.0 - 0x1p-24);
+      turn = w[0] * 0x1p-32;
+    } else {
+      random_words(seed, path, 2 * m, 2, w);
+      const std::uint64_t z = ((static_cast<std::uint64_t>(w[1]) << 32) | w[0]) >> 11;
+      value = std::min((static_cast<double>(z) + 0.5) * 0x1p-53, 1.0 - 0x1p-53);
+      turn = static_cast<double>(z) * 0x1p-53;
+    }
+  }
+};
+
+double cos_of(double turn) { return std::cos(2.0 * std::numbers::pi * turn); }
+double sin_of(double turn) { return std::sin(2.0 * std::numbers::pi * turn); }
+
+/// Normal n of a path: r cos (n even) or r sin (n odd) of uniforms 2 floor(n/2) and + 1.
+template <class R>
+double normal_at(std::uint64_t seed, std::uint64_t path, std::uint64_t n) {
+  const UniformAt<R> radius(seed, path, n / 2 * 2), angle(seed, path, n / 2 * 2 + 1);
+  return std::sqrt(-2.0 * std::log(radius.value)) * (n % 2 == 0 ? cos_of(angle.turn) : sin_of(angle.turn));
+}
+
+template <class R>
+constexpr double accuracy = sizeof(R) == 4 ? 3e-6 : 3e-15;
+
+template <class R>
+std::vector<R> sample(LawKind law, double nu, int dim, std::uint64_t seed, std::uint64_t rows) {
+  std::vector<R> all;
+  all.reserve(rows * static_cast<std::uint64_t>(dim));
+  sample_noise<R>(law, nu, dim, seed, rows, [&](const R* v, std::size_t count) { all.insert(all.end(), v, v + count); });
+  EXPECT_EQ(all.size(), rows * static_cast<std::uint64_t>(dim));
+  return all;
+}
+
+template <class R>
+void expect_addresses_of_variates() {
+  for (const int dim : {1, 2, 3, 7, 40}) {
+    const auto normals = sample<R>(LawKind::gaussian, 0.0, dim, 5, 50);
+    for (std::size_t n = 0; n < normals.size(); ++n) ASSERT_NEAR(normals[n], normal_at<R>(5, 0, n), accuracy<R> * 6.0) << n;
+    for (const double nu : {0.5, 1.0, 1.6, 2.0, 3.0, 30.0}) {
+      // sqrt(nu (u^(-2/nu) - 1)) cos(2 pi v), two uniforms a variate.
+      const auto t = sample<R>(LawKind::student_t, nu, dim, 5, 50);
+      for (std::size_t n = 0; n < t.size(); ++n) {
+        const UniformAt<R> u(5, 0, 2 * n), v(5, 0, 2 * n + 1);
+        const double r = std::sqrt(nu * std::expm1(-2.0 / nu * std::log(u.value)));
+        ASSERT_NEAR(t[n], r * cos_of(v.turn), accuracy<R> * (1.0 + 4.0 / nu) * r) << nu << " " << n;
+      }
+      // Pairs given the ones before; an odd last coordinate leaves its partner unused.
+      const auto m = sample<R>(LawKind::multivariate_t, nu, dim, 5, 50);
+      const std::size_t pairs = (static_cast<std::size_t>(dim) + 1) / 2;
+      for (std::size_t row = 0; row < 50; ++row) {
+        double p = std::sqrt(nu);
+        for (std::size_t i = 0; i < pairs; ++i) {
+          const UniformAt<R> u(5, 0, 2 * (row * pairs + i)), v(5, 0, 2 * (row * pairs + i) + 1);
+          const double degrees = nu + 2.0 * static_cast<double>(i), r = p * std::sqrt(std::expm1(-2.0 / degrees * std::log(u.value)));
+          const std::size_t at = row * static_cast<std::size_t>(dim) + 2 * i;
+          const double tolerance = accuracy<R> * (1.0 + 4.0 / nu + static_cast<double>(i)) * r;
+          ASSERT_NEAR(m[at], r * cos_of(v.turn), tolerance);
+          if (2 * i + 1 < static_cast<std::size_t>(dim)) {
+            ASSERT_NEAR(m[at + 1], r * sin_of(v.turn), tolerance);
+          }
+          p *= std::exp(-std::log(u.value) / degrees);
+        }
+      }
+    }
+  }
+}
+
+TEST(Noise, EveryVariateIsMadeOfItsOwnWords) {
+  expect_addresses_of_variates<float>();
+  expect_addresses_of_variates<double>();
+}
+
+template <class R>
+void expect_normals_of_the_engine(int dim, int workers, const std::string& method_of_one) {
+  // Step k, worker i, coordinate j uses normal (k N + i) d + j, also where a pair straddles two steps.
+  const std::string text = std::string("seed = 21\nprecision = \"") + (sizeof(R) == 4 ? "float" : "double") +
+                           "\"\npaths = 40\nsteps = 9\ncheckpoints = 9\n[objective]\nkind = \"quadratic\"\ndim = " + std::to_string(dim) +
+                           "\nspectrum = { kind = \"linear\", min = 0.5, max = 0.5 }\nstart = 0.25\n[workers]\ncount = " + std::to_string(workers) +
+                           "\n[[curve]]\nname = \"c\"\neta = 0.5\n" + method_of_one;
+  SCOPED_TRACE(text);
+  const Experiment experiment = parse_experiment(text, "test.toml");
+  const Objective objective(experiment.objective);
+  const CurveSpec<R> spec(experiment, experiment.curves[0], objective);
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    if (!isa_available(isa)) continue;
+    for (const std::uint64_t path : {std::uint64_t(0), std::uint64_t(1), std::uint64_t(37), (std::uint64_t(3) << 32) + 17}) {
+      std::vector<double> x;
+      trace_cpu<R>(spec.spec, path, isa, [&](std::uint64_t step, const double* now, double, double, bool) {
+        for (int j = 0; step > 0 && j < dim; ++j) {
+          double mean = 0.0;
+          for (int i = 0; i < workers; ++i)
+            mean += normal_at<R>(21, path, ((step - 1) * static_cast<std::uint64_t>(workers) + static_cast<std::uint64_t>(i)) * static_cast<std::uint64_t>(dim) +
+                                               static_cast<std::uint64_t>(j)) / workers;
+          const double before = x[static_cast<std::size_t>(j)];
+          ASSERT_NEAR(now[j], before - 0.5 * (0.5 * before + mean), 4.0 * accuracy<R>) << "step " << step << " coordinate " << j;
+        }
+        x.assign(now, now + dim);
+      });
+    }
+  }
+}
+
+TEST(Noise, EngineGivesStepKWorkerIItsNormalsInOrder) {
+  for (const auto& [dim, workers] : {std::pair{1, 1}, {1, 3}, {3, 1}, {3, 5}, {2, 2}, {33, 3}}) {
+    expect_normals_of_the_engine<float>(dim, workers, "method = \"dsgd\"\n");
+    expect_normals_of_the_engine<double>(dim, workers, "method = \"dsgd\"\n");
+  }
+}
+
+// ---------------------------------------------------------------- distributions
+
+double cdf_of(LawKind law, double nu, double x) {
+  if (law == LawKind::gaussian) return boost::math::cdf(boost::math::normal(), x);
+  return boost::math::cdf(boost::math::students_t(nu), x);
+}
+
+struct Law {
+  LawKind kind;
+  double nu;
+};
+const Law laws[] = {{LawKind::gaussian, 0.0},  {LawKind::student_t, 0.5}, {LawKind::student_t, 1.0}, {LawKind::student_t, 1.6},
+                    {LawKind::student_t, 2.0}, {LawKind::student_t, 3.0}, {LawKind::student_t, 30.0}};
+
+template <class R>
+void expect_distributions() {
+  for (const Law& law : laws) {
+    SCOPED_TRACE("nu = " + std::to_string(law.nu) + ", bytes " + std::to_string(sizeof(R)));
+    const auto draws = sample<R>(law.kind, law.nu, 1, 31, 100000);
+    EXPECT_TRUE(stat::kolmogorov_fits(draws, [&](double x) { return cdf_of(law.kind, law.nu, x); }));
+    // Neighbours are independent: signs, and whether both are large.
+    double same_sign = 0.0, both_large = 0.0;
+    const double median = law.kind == LawKind::gaussian ? boost::math::quantile(boost::math::normal(), 0.75)
+                                                        : boost::math::quantile(boost::math::students_t(law.nu), 0.75);
+    for (std::size_t i = 0; i + 1 < draws.size(); i += 2) {
+      same_sign += (draws[i] > 0) == (draws[i + 1] > 0) ? 1.0 : 0.0;
+      both_large += std::abs(draws[i]) > median && std::abs(draws[i + 1]) > median ? 1.0 : 0.0;
+    }
+    EXPECT_TRUE(stat::binomial_fits(same_sign, 50000.0, 0.5));
+    EXPECT_TRUE(stat::binomial_fits(both_large, 50000.0, 0.25));
+  }
+}
+
+TEST(Noise, FollowsItsLawInFloat) { expect_distributions<float>(); }
+TEST(Noise, FollowsItsLawInDouble) { expect_distributions<double>(); }
+
+template <class R>
+void expect_tails(std::uint64_t n) {
+  for (const Law& law : laws) {
+    SCOPED_TRACE("nu = " + std::to_string(law.nu) + ", bytes " + std::to_string(sizeof(R)));
+    const double chances[] = {1e-4, 1e-5, 1e-6};
+    double limits[3], above[3] = {}, below[3] = {};
+    for (int i = 0; i < 3; ++i)
+      limits[i] = law.kind == LawKind::gaussian ? boost::math::quantile(boost::math::complement(boost::math::normal(), chances[i]))
+                                                : boost::math::quantile(boost::math::complement(boost::math::students_t(law.nu), chances[i]));
+    sample_noise<R>(law.kind, law.nu, 1, 32, n, [&](const R* v, std::size_t count) {
+      for (std::size_t k = 0; k < count; ++k) {
+        const auto x = static_cast<double>(v[k]);
+        if (std::abs(x) <= limits[0]) continue;
+        for (int i = 0; i < 3; ++i) {
+          above[i] += x > limits[i] ? 1.0 : 0.0;
+          below[i] += x < -limits[i] ? 1.0 : 0.0;
+        }
+      }
+    });
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_TRUE(stat::binomial_fits(above[i], static_cast<double>(n), chances[i])) << chances[i];
+      EXPECT_TRUE(stat::binomial_fits(below[i], static_cast<double>(n), chances[i])) << chances[i];
+    }
+  }
+}
+
+TEST(Noise, TailsBeyondTheOneInAMillionQuantilesAreAsLikelyAsTheyShouldBe) {
+  expect_tails<float>(4000000);
+  expect_tails<double>(4000000);
+}
+
+template <class R>
+void expect_multivariate_t() {
+  for (const auto& [dim, nu] : {std::pair{2, 3.0}, {3, 0.7}, {5, 12.0}, {8, 2.0}, {33, 5.0}}) {
+    SCOPED_TRACE("d = " + std::to_string(dim) + ", nu = " + std::to_string(nu));
+    const std::size_t rows = 40000, d = static_cast<std::size_t>(dim);
+    const auto draws = sample<R>(LawKind::multivariate_t, nu, dim, 41, rows);
+    std::vector<double> length, first(rows), last(rows), direction(rows);
+    for (std::size_t r = 0; r < rows; ++r) {
+      double square = 0.0;
+      for (std::size_t j = 0; j < d; ++j) square += static_cast<double>(draws[r * d + j]) * static_cast<double>(draws[r * d + j]);
+      length.push_back(square / dim);
+      first[r] = static_cast<double>(draws[r * d]);
+      last[r] = static_cast<double>(draws[r * d + d - 1]);
+      // Elliptical: any direction has the same marginal.
+      double sum = 0.0;
+      for (std::size_t j = 0; j < d; ++j) sum += (j % 2 == 0 ? 1.0 : -1.0) * static_cast<double>(draws[r * d + j]);
+      direction[r] = sum / std::sqrt(static_cast<double>(dim));
+    }
+    EXPECT_TRUE(stat::kolmogorov_fits(length, [&](double x) { return boost::math::cdf(boost::math::fisher_f(dim, nu), x); }));
+    const auto marginal = [&](double x) { return cdf_of(LawKind::student_t, nu, x); };
+    EXPECT_TRUE(stat::kolmogorov_fits(first, marginal));
+    EXPECT_TRUE(stat::kolmogorov_fits(last, marginal));
+    EXPECT_TRUE(stat::kolmogorov_fits(direction, marginal));
+  }
+}
+
+TEST(MultivariateT, LengthMarginalsAndDirectionsFollowTheirLaws) {
+  expect_multivariate_t<float>();
+  expect_multivariate_t<double>();
+}
+
+TEST(MultivariateT, SquaresOfAWorkersCoordinatesAreCorrelatedAndRowsAreNot) {
+  // E x_i^2 x_j^2 = nu^2/((nu-2)(nu-4)) for i != j: in a pair, across pairs, with the odd last coordinate. Between rows the
+  // product of the variances, (nu/(nu-2))^2.
+  const double nu = 14.0, variance = nu / (nu - 2.0);
+  const std::size_t rows = 400000, d = 5;
+  const auto draws = sample<double>(LawKind::multivariate_t, nu, 5, 43, rows);
+  const auto product = [&](std::size_t i, std::size_t j, std::size_t shift) {
+    std::vector<double> v;
+    for (std::size_t r = 0; r + shift < rows; ++r) v.push_back(std::pow(draws[r * d + i] * draws[(r + shift) * d + j], 2.0));
+    return stat::moments_of_sample(v);
+  };
+  for (const auto& [i, j] : {std::pair<std::size_t, std::size_t>{0, 1}, {0, 2}, {1, 4}, {2, 3}, {3, 4}}) {
+    const auto same = product(i, j, 0), apart = product(i, j, 1);
+    EXPECT_TRUE(stat::near(same.mean, nu * nu / ((nu - 2.0) * (nu - 4.0)), same.standard_error)) << i << j;
+    EXPECT_TRUE(stat::near(apart.mean, variance * variance, apart.standard_error)) << i << j;
+    EXPECT_LT(same.standard_error, 0.02);  // the two differ by nu^2 (1/120 - 1/144) = 0.27
+  }
+  // The coordinates themselves are uncorrelated.
+  std::vector<double> cross;
+  for (std::size_t r = 0; r < rows; ++r) cross.push_back(draws[r * d] * draws[r * d + 3]);
+  const auto m = stat::moments_of_sample(cross);
+  EXPECT_TRUE(stat::near(m.mean, 0.0, m.standard_error));
+}
+
+}  // namespace
+}  // namespace pathbound
