@@ -204,8 +204,7 @@ class BlockRun {
 
   PATHBOUND_HD bool keep_going(std::uint64_t k) {
 #if !defined(__CUDA_ARCH__)
-    if ((k & 255) != 255) return true;
-    if (out_.steps_done != nullptr) out_.steps_done->fetch_add(256, std::memory_order_relaxed);
+    if ((k & 255) == 255 && out_.steps_done != nullptr) out_.steps_done->fetch_add(256, std::memory_order_relaxed);
     return out_.stop == nullptr || !out_.stop->load(std::memory_order_relaxed);
 #else
     return true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Statistical assertions. Every test that uses them runs with fixed seeds, so it passes always or never; the rates stated
-// here are the chance that a correct program would have failed for the seed chosen.
+// Statistical assertions. Every test that uses them runs with fixed seeds, so it passes always or never; the rates
+// stated here are the chance that a correct program would have failed for the seed chosen.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -29,9 +29,7 @@ inline testing::AssertionResult near(double value, double expected, double stand
 }
 
 /// P(chi^2 with k degrees of freedom >= x)
-inline double chi_square_tail(double x, double k) {
-  return x <= 0.0 ? 1.0 : boost::math::gamma_q(0.5 * k, 0.5 * x);
-}
+inline double chi_square_tail(double x, double k) { return x <= 0.0 ? 1.0 : boost::math::gamma_q(0.5 * k, 0.5 * x); }
 /// Neither too large (not that distribution) nor too small (too regular to be random); false alarms 2e-9.
 inline testing::AssertionResult chi_square_fits(double x, double k) {
   const double tail = chi_square_tail(x, k);

@@ -48,7 +48,8 @@ void draw_subsets(int dim, int keep, int n, std::uint64_t seed, Use&& use) {
 
 template <class R>
 void expect_uniform_subsets(int dim, int keep, int n) {
-  SCOPED_TRACE("d = " + std::to_string(dim) + ", k = " + std::to_string(keep) + ", " + std::to_string(sizeof(R)) + " bytes");
+  SCOPED_TRACE("d = " + std::to_string(dim) + ", k = " + std::to_string(keep) + ", " + std::to_string(sizeof(R)) +
+               " bytes");
   const auto d = static_cast<std::size_t>(dim);
   const double draws = 32.0 * n, k = keep, size = dim;
   std::vector<double> counts(d, 0.0), pairs(dim <= 65 ? d * d : 0, 0.0);
@@ -76,7 +77,8 @@ void expect_uniform_subsets(int dim, int keep, int n) {
   const double p = k / size;
   if (keep < dim) {
     double chi = 0.0;
-    for (const double c : counts) chi += (c - draws * p) * (c - draws * p) / (draws * p * (1.0 - p) * size / (size - 1.0));
+    for (const double c : counts)
+      chi += (c - draws * p) * (c - draws * p) / (draws * p * (1.0 - p) * size / (size - 1.0));
     EXPECT_TRUE(stat::chi_square_fits(chi, size - 1.0));
     // E C(g)_j = g_j: the mean factor of coordinate 0.
     EXPECT_TRUE(stat::near(counts[0] / draws / p, 1.0, std::sqrt((1.0 - p) / (p * draws))));
@@ -95,7 +97,8 @@ void expect_uniform_subsets(int dim, int keep, int n) {
     double chi = 0.0;
     for (std::size_t a = 0; a < d; ++a)
       for (std::size_t b = 0; b < a; ++b) {
-        const double rest = pairs[a * d + b] - draws * chance[2] - (row[a] - mean_row + row[b] - mean_row) / (size - 2.0);
+        const double rest =
+            pairs[a * d + b] - draws * chance[2] - (row[a] - mean_row + row[b] - mean_row) / (size - 2.0);
         chi += rest * rest / (draws * (chance[2] - 2.0 * chance[3] + chance[4]));
       }
     EXPECT_TRUE(stat::chi_square_fits(chi, 0.5 * size * (size - 3.0)));
@@ -105,7 +108,8 @@ void expect_uniform_subsets(int dim, int keep, int n) {
 template <class R>
 void expect_uniform_subsets_of_all_sizes() {
   for (const int d : {1, 2, 7, 32, 33, 64, 65, 100, 1000})
-    for (const int k : std::set<int>{1, std::max(1, d / 2), std::max(1, d - 1), d}) expect_uniform_subsets<R>(d, k, d < 1000 ? 500 : 60);
+    for (const int k : std::set<int>{1, std::max(1, d / 2), std::max(1, d - 1), d})
+      expect_uniform_subsets<R>(d, k, d < 1000 ? 500 : 60);
 }
 
 TEST(RandK, KeepsExactlyKCoordinatesAndIsUnbiasedWithOmegaDOverKMinusOne) {
@@ -123,7 +127,8 @@ void expect_every_subset_equally_often(int dim, int keep) {
   for (int i = 0; i < keep; ++i) subsets = subsets * (dim - i) / (i + 1);
   ASSERT_EQ(static_cast<double>(counts.size()), subsets);
   double chi = 0.0;
-  for (const auto& [subset, count] : counts) chi += (count - 32.0 * n / subsets) * (count - 32.0 * n / subsets) / (32.0 * n / subsets);
+  for (const auto& [subset, count] : counts)
+    chi += (count - 32.0 * n / subsets) * (count - 32.0 * n / subsets) / (32.0 * n / subsets);
   EXPECT_TRUE(subsets == 1.0 || stat::chi_square_fits(chi, subsets - 1.0)) << chi;
 }
 
@@ -150,18 +155,22 @@ TEST(RandK, StepsAndPathsDrawIndependentSubsets) {
   });
   for (const std::size_t distance : {std::size_t(1), std::size_t(32)}) {
     std::vector<double> overlap;
-    for (std::size_t i = 0; i + distance < subsets.size(); ++i) overlap.push_back(std::popcount(subsets[i] & subsets[i + distance]));
+    for (std::size_t i = 0; i + distance < subsets.size(); ++i)
+      overlap.push_back(std::popcount(subsets[i] & subsets[i + distance]));
     const double variance = k * (k / 20.0) * (14.0 / 20.0) * (14.0 / 19.0);
-    EXPECT_TRUE(stat::near(stat::moments_of_sample(overlap).mean, k * k / 20.0, std::sqrt(variance / static_cast<double>(overlap.size()))));
+    EXPECT_TRUE(stat::near(stat::moments_of_sample(overlap).mean, k * k / 20.0,
+                           std::sqrt(variance / static_cast<double>(overlap.size()))));
   }
 }
 
 // ---------------------------------------------------------------- through the engine, from words computed here
 
-std::string message_experiment(const std::string& precision, int dim, const std::string& workers, const std::string& compressor) {
+std::string message_experiment(const std::string& precision, int dim, const std::string& workers,
+                               const std::string& compressor) {
   // h = 1, x_0 = 1, no noise, eta = 1: x_1 = 1 - mean_i C_i(1).
-  return "seed = 9\nprecision = \"" + precision + "\"\npaths = 40\nsteps = 3\ncheckpoints = 3\n[objective]\nkind = \"quadratic\"\ndim = " +
-         std::to_string(dim) + "\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }\n[noise]\nscale = 0.0\n[workers]\n" + workers +
+  return "seed = 9\nprecision = \"" + precision +
+         "\"\npaths = 40\nsteps = 3\ncheckpoints = 3\n[objective]\nkind = \"quadratic\"\ndim = " + std::to_string(dim) +
+         "\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }\n[noise]\nscale = 0.0\n[workers]\n" + workers +
          "\n[[curve]]\nname = \"c\"\nmethod = \"dcsgd\"\neta = 1.0\ncompressor = " + compressor + "\n";
 }
 
@@ -183,7 +192,8 @@ std::set<int> floyd(int dim, int m, const std::function<std::uint32_t()>& next_w
 }
 
 template <class R>
-void expect_messages(const std::string& text, const std::function<double(int step, int worker, int j, std::uint64_t path)>& factor) {
+void expect_messages(const std::string& text,
+                     const std::function<double(int step, int worker, int j, std::uint64_t path)>& factor) {
   SCOPED_TRACE(text);
   const Experiment experiment = parse_experiment(text, "test.toml");
   const Objective objective(experiment.objective);
@@ -219,15 +229,18 @@ TEST(RandK, EngineUsesTheDocumentedWordsInOrderOfStepAndWorker) {
         const auto key = std::tuple(step, worker, path);
         if (chosen.count(key) == 0) {
           std::uint64_t at = static_cast<std::uint64_t>(step) * static_cast<std::uint64_t>(per_step);
-          for (int i = 0; i < worker; ++i) at += static_cast<std::uint64_t>(std::min(keep[static_cast<std::size_t>(i)], dim - keep[static_cast<std::size_t>(i)]));
+          for (int i = 0; i < worker; ++i)
+            at += static_cast<std::uint64_t>(
+                std::min(keep[static_cast<std::size_t>(i)], dim - keep[static_cast<std::size_t>(i)]));
           chosen[key] = floyd(dim, m, [&] { return compressor_word(9, path, at++, single); });
         }
         const bool in = chosen[key].count(j) != 0, kept = k > dim - k ? !in : in;
         return kept ? static_cast<double>(dim) / k : 0.0;
       };
-      const std::string workers = "count = 4\nk = [" + std::to_string(keep[0]) + ", " + std::to_string(keep[1]) + ", " + std::to_string(keep[2]) + ", " +
-                                  std::to_string(keep[3]) + "]";
-      const std::string text = message_experiment(single ? "float" : "double", dim, workers, "{ kind = \"rand_k\", k = 1 }");
+      const std::string workers = "count = 4\nk = [" + std::to_string(keep[0]) + ", " + std::to_string(keep[1]) + ", " +
+                                  std::to_string(keep[2]) + ", " + std::to_string(keep[3]) + "]";
+      const std::string text =
+          message_experiment(single ? "float" : "double", dim, workers, "{ kind = \"rand_k\", k = 1 }");
       if (single)
         expect_messages<float>(text, factor);
       else
@@ -241,11 +254,13 @@ TEST(Bernoulli, EngineUsesOneWordACoordinateInOrderOfStepWorkerAndCoordinate) {
     for (const double p : {0.3, 0.5, 1.0}) {
       const int dim = 37, count = 3;
       const auto factor = [&](int step, int worker, int j, std::uint64_t path) {
-        const std::uint32_t word = compressor_word(9, path, static_cast<std::uint64_t>((step * count + worker) * dim + j), single);
+        const std::uint32_t word =
+            compressor_word(9, path, static_cast<std::uint64_t>((step * count + worker) * dim + j), single);
         const double words = std::round(p * 0x1p32);
         return static_cast<double>(word) + 1.0 <= words ? 0x1p32 / words : 0.0;
       };
-      const std::string text = message_experiment(single ? "float" : "double", dim, "count = 3", "{ kind = \"bernoulli\", p = " + std::to_string(p) + " }");
+      const std::string text = message_experiment(single ? "float" : "double", dim, "count = 3",
+                                                  "{ kind = \"bernoulli\", p = " + std::to_string(p) + " }");
       if (single)
         expect_messages<float>(text, factor);
       else
@@ -291,8 +306,10 @@ TEST(Bernoulli, KeepsEachCoordinateIndependentlyWithProbabilityP) {
 
 TEST(Bernoulli, IsUnbiasedDownToTheSmallestP) {
   // p is a whole number of 2^-32, and the factor its inverse: P(kept) * factor = 1.
-  for (const std::string p : {"4.656612873077393e-10", "5.5e-10", "1e-9", "1.234e-5", "0.3", "0.5", "0.9999999999", "1.0"}) {
-    const Experiment experiment = parse_experiment(message_experiment("double", 2, "count = 1", "{ kind = \"bernoulli\", p = " + p + " }"), "test.toml");
+  for (const std::string p :
+       {"4.656612873077393e-10", "5.5e-10", "1e-9", "1.234e-5", "0.3", "0.5", "0.9999999999", "1.0"}) {
+    const Experiment experiment = parse_experiment(
+        message_experiment("double", 2, "count = 1", "{ kind = \"bernoulli\", p = " + p + " }"), "test.toml");
     const Objective objective(experiment.objective);
     const CurveSpec<double> spec(experiment, experiment.curves[0], objective);
     const WorkerSpec<double>& w = spec.spec.workers[0];

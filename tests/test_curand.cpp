@@ -27,12 +27,15 @@ void expect_same_words(std::uint64_t seed, std::uint64_t path, std::uint64_t off
 }
 
 TEST(Curand, WordsAreThoseOfCurandInitWithThePathAsSubsequence) {
-  for (const std::uint64_t seed : {std::uint64_t(0), std::uint64_t(1), std::uint64_t(0x123456789abcdef0), (std::uint64_t(1) << 63) - 1}) {
-    for (const std::uint64_t path : {std::uint64_t(0), std::uint64_t(1), std::uint64_t(65535), std::uint64_t(0xffffffff),
-                                     std::uint64_t(1) << 32, (std::uint64_t(1) << 40) - 1, std::uint64_t(0xfedcba9876543210)}) {
+  for (const std::uint64_t seed :
+       {std::uint64_t(0), std::uint64_t(1), std::uint64_t(0x123456789abcdef0), (std::uint64_t(1) << 63) - 1}) {
+    for (const std::uint64_t path :
+         {std::uint64_t(0), std::uint64_t(1), std::uint64_t(65535), std::uint64_t(0xffffffff), std::uint64_t(1) << 32,
+          (std::uint64_t(1) << 40) - 1, std::uint64_t(0xfedcba9876543210)}) {
       for (std::uint64_t purpose = 0; purpose < 6; ++purpose)
-        for (const std::uint64_t word : {std::uint64_t(0), std::uint64_t(1), std::uint64_t(2), std::uint64_t(3), std::uint64_t(4), std::uint64_t(1001),
-                                         (std::uint64_t(1) << 34) - 2, (std::uint64_t(1) << 60) - 24})
+        for (const std::uint64_t word :
+             {std::uint64_t(0), std::uint64_t(1), std::uint64_t(2), std::uint64_t(3), std::uint64_t(4),
+              std::uint64_t(1001), (std::uint64_t(1) << 34) - 2, (std::uint64_t(1) << 60) - 24})
           expect_same_words(seed, path, (purpose << 60) + word);
     }
   }

@@ -39,7 +39,8 @@ void expect_same_record(const Record& a, const Record& b, bool ignore_tracking =
   EXPECT_TRUE(same_bits(a.max_grad, b.max_grad)) << a.max_grad << " " << b.max_grad;
   EXPECT_TRUE(same_bits(a.pl_min, b.pl_min)) << a.pl_min << " " << b.pl_min;
   EXPECT_TRUE(same_bits(a.pl_max, b.pl_max)) << a.pl_max << " " << b.pl_max;
-  EXPECT_TRUE(ignore_tracking || same_bits(a.max_grad_so_far, b.max_grad_so_far)) << a.max_grad_so_far << " " << b.max_grad_so_far;
+  EXPECT_TRUE(ignore_tracking || same_bits(a.max_grad_so_far, b.max_grad_so_far))
+      << a.max_grad_so_far << " " << b.max_grad_so_far;
 }
 
 void expect_same_result(const SimResult& a, const SimResult& b, bool ignore_tracking = false) {
@@ -48,9 +49,11 @@ void expect_same_result(const SimResult& a, const SimResult& b, bool ignore_trac
     SCOPED_TRACE("record " + std::to_string(c));
     expect_same_record(a.records[c], b.records[c], ignore_tracking);
   }
-  for (std::size_t q = 0; q < a.quantiles.size(); ++q) EXPECT_TRUE(same_bits(a.quantiles[q], b.quantiles[q])) << "quantile " << q;
+  for (std::size_t q = 0; q < a.quantiles.size(); ++q)
+    EXPECT_TRUE(same_bits(a.quantiles[q], b.quantiles[q])) << "quantile " << q;
   ASSERT_EQ(a.group_means.size(), b.group_means.size());
-  for (std::size_t c = 0; c < a.group_means.size(); ++c) EXPECT_TRUE(same_bits(a.group_means[c], b.group_means[c])) << "groups " << c;
+  for (std::size_t c = 0; c < a.group_means.size(); ++c)
+    EXPECT_TRUE(same_bits(a.group_means[c], b.group_means[c])) << "groups " << c;
 }
 
 std::vector<Isa> isas() {
@@ -64,7 +67,8 @@ std::vector<Isa> isas() {
 template <class R>
 struct Prepared {
   explicit Prepared(const std::string& text)
-      : experiment(parse_experiment(text, "test.toml")), objective(experiment.objective),
+      : experiment(parse_experiment(text, "test.toml")),
+        objective(experiment.objective),
         curve(experiment, experiment.curves.front(), objective) {}
   SimResult run(Isa isa, int threads) const {
     SimOptions options;
@@ -77,10 +81,10 @@ struct Prepared {
   CurveSpec<R> curve;
 };
 
-std::string text_of(const std::string& precision, const std::string& top, const std::string& objective, const std::string& noise,
-                    const std::string& workers, const std::string& curve) {
-  return "seed = 11\nprecision = \"" + precision + "\"\n" + top + "\n[objective]\n" + objective + "\n[noise]\n" + noise + "\n[workers]\n" +
-         workers + "\n[[curve]]\nname = \"c\"\n" + curve + "\n";
+std::string text_of(const std::string& precision, const std::string& top, const std::string& objective,
+                    const std::string& noise, const std::string& workers, const std::string& curve) {
+  return "seed = 11\nprecision = \"" + precision + "\"\n" + top + "\n[objective]\n" + objective + "\n[noise]\n" +
+         noise + "\n[workers]\n" + workers + "\n[[curve]]\nname = \"c\"\n" + curve + "\n";
 }
 
 struct Setting {
@@ -91,13 +95,17 @@ struct Setting {
 std::vector<Setting> settings() {
   const std::string quadratic1 = "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }";
   const auto quadratic = [](int d) {
-    return "kind = \"quadratic\"\ndim = " + std::to_string(d) + "\nspectrum = { kind = \"linear\", min = 0.1, max = 1.3 }";
+    return "kind = \"quadratic\"\ndim = " + std::to_string(d) +
+           "\nspectrum = { kind = \"linear\", min = 0.1, max = 1.3 }";
   };
-  const std::string t5 = "law = \"student_t\"\nnu = 5.0", t1 = "law = \"student_t\"\nnu = 1.0", t2 = "law = \"student_t\"\nnu = 2.0",
-                    half = "law = \"student_t\"\nnu = 0.5", mt = "law = \"multivariate_t\"\nnu = 3.0";
+  const std::string t5 = "law = \"student_t\"\nnu = 5.0", t1 = "law = \"student_t\"\nnu = 1.0",
+                    t2 = "law = \"student_t\"\nnu = 2.0", half = "law = \"student_t\"\nnu = 0.5",
+                    mt = "law = \"multivariate_t\"\nnu = 3.0";
   const std::string dsgd = "method = \"dsgd\"\neta = 0.1", sign = "method = \"dsignsgd\"\neta = 0.05",
                     polynomial = "\nschedule = { kind = \"polynomial\", k0 = 3.0, p = 0.6 }";
-  const auto rand_k = [](int k) { return "method = \"dcsgd\"\neta = 0.02\ncompressor = { kind = \"rand_k\", k = " + std::to_string(k) + " }"; };
+  const auto rand_k = [](int k) {
+    return "method = \"dcsgd\"\neta = 0.02\ncompressor = { kind = \"rand_k\", k = " + std::to_string(k) + " }";
+  };
   const std::string bernoulli = "method = \"dcsgd\"\neta = 0.1\ncompressor = { kind = \"bernoulli\", p = 0.3 }";
   return {
       // One coordinate, one worker: x stays in registers.
@@ -105,15 +113,18 @@ std::vector<Setting> settings() {
       {"paths = 5001\nsteps = 41\ncheckpoints = 7", "kind = \"quartic\"", t1, "", sign + polynomial},
       {"paths = 33\nsteps = 600\ncheckpoints = 5", "kind = \"cosh\"", "scale = 0.3", "", dsgd},
       {"paths = 31\nsteps = 30", "kind = \"sine_pl\"", t2, "", sign},
-      {"paths = 1\nsteps = 30", "kind = \"saddle\"\neigenvalues = [-1.0]\nlam = 1.0", "scale = 0.3", "", dsgd + polynomial},
+      {"paths = 1\nsteps = 30", "kind = \"saddle\"\neigenvalues = [-1.0]\nlam = 1.0", "scale = 0.3", "",
+       dsgd + polynomial},
       {"paths = 500\nsteps = 20", quadratic1, half, "", sign},
       // Paths that diverge.
       {"paths = 1000\nsteps = 40\nlimit = 100.0", quadratic1, t1, "", "method = \"dsgd\"\neta = 0.5"},
-      {"paths = 333\nsteps = 20\nlimit = 1e6", "kind = \"quartic\"\ndim = 3", "scale = 3.0", "count = 2", "method = \"dsgd\"\neta = 0.2"},
+      {"paths = 333\nsteps = 20\nlimit = 1e6", "kind = \"quartic\"\ndim = 3", "scale = 3.0", "count = 2",
+       "method = \"dsgd\"\neta = 0.2"},
       // The general step.
       {"paths = 5001\nsteps = 9", quadratic(1), "", "count = 3", dsgd},
       {"paths = 33\nsteps = 25", quadratic(7), mt + "\naffine = 0.5", "count = 3\nbatch = [1, 2, 3]", bernoulli},
-      {"paths = 31\nsteps = 25", quadratic(8), t5 + "\naffine = 0.7", "count = 2\nscale = [0.5, 2.0]", dsgd + polynomial},
+      {"paths = 31\nsteps = 25", quadratic(8), t5 + "\naffine = 0.7", "count = 2\nscale = [0.5, 2.0]",
+       dsgd + polynomial},
       {"paths = 1\nsteps = 25", quadratic(5), "", "count = 5", sign + polynomial},
       {"paths = 200\nsteps = 12", quadratic(31), "", "count = 2", rand_k(5)},
       {"paths = 200\nsteps = 12", quadratic(33), t5, "count = 2", rand_k(30)},
@@ -124,9 +135,12 @@ std::vector<Setting> settings() {
       {"paths = 33\nsteps = 20", "kind = \"quartic\"\ndim = 3", half, "count = 2", sign},
       {"paths = 33\nsteps = 20", "kind = \"cosh\"\ndim = 9\nstart = 0.5", "scale = 0.2", "count = 2", bernoulli},
       {"paths = 33\nsteps = 20", "kind = \"sine_pl\"\ndim = 4", t5, "", rand_k(2)},
-      {"paths = 33\nsteps = 20", "kind = \"saddle\"\ndim = 3\neigenvalues = [-1.0, 0.5, -2.0]\nlam = 0.8\nstart = [0.1, 1.0, -0.2]", "scale = 0.1", "", dsgd},
+      {"paths = 33\nsteps = 20",
+       "kind = \"saddle\"\ndim = 3\neigenvalues = [-1.0, 0.5, -2.0]\nlam = 0.8\nstart = [0.1, 1.0, -0.2]",
+       "scale = 0.1", "", dsgd},
       {"paths = 33\nsteps = 20", "kind = \"least_squares\"\ndim = 9\nrows = 23\nrank = 5", "", "count = 2", rand_k(4)},
-      {"paths = 33\nsteps = 20", "kind = \"logistic\"\ndim = 5\nrows = 19\nlam = 0.1", t5 + "\naffine = 0.2", "count = 2", bernoulli},
+      {"paths = 33\nsteps = 20", "kind = \"logistic\"\ndim = 5\nrows = 19\nlam = 0.1", t5 + "\naffine = 0.2",
+       "count = 2", bernoulli},
       {"paths = 2100\nsteps = 4", "kind = \"logistic\"\ndim = 2\nrows = 5\nlam = 0.1", mt, "count = 2", sign},
   };
 }
@@ -152,8 +166,12 @@ void expect_threads_and_instruction_sets_agree(const std::string& precision) {
   }
 }
 
-TEST(Determinism, ThreadsAndInstructionSetsGiveTheSameBitsInFloat) { expect_threads_and_instruction_sets_agree<float>("float"); }
-TEST(Determinism, ThreadsAndInstructionSetsGiveTheSameBitsInDouble) { expect_threads_and_instruction_sets_agree<double>("double"); }
+TEST(Determinism, ThreadsAndInstructionSetsGiveTheSameBitsInFloat) {
+  expect_threads_and_instruction_sets_agree<float>("float");
+}
+TEST(Determinism, ThreadsAndInstructionSetsGiveTheSameBitsInDouble) {
+  expect_threads_and_instruction_sets_agree<double>("double");
+}
 
 template <class R>
 void expect_forms_agree(const std::string& precision) {
@@ -182,8 +200,8 @@ TEST(Determinism, TrackingTheGradientAndTheGeneralStepChangeNoStatistics) {
 TEST(Determinism, CheckpointsDoNotChangeThePathsBetweenThem) {
   for (const std::string workers : {"count = 1", "count = 2"}) {
     const auto with = [&](const std::string& top) {
-      return Prepared<float>(text_of("float", "paths = 70\nsteps = 600\n" + top, "kind = \"cosh\"", "scale = 0.2", workers,
-                                     "method = \"dsgd\"\neta = 0.01\nschedule = { kind = \"polynomial\" }"))
+      return Prepared<float>(text_of("float", "paths = 70\nsteps = 600\n" + top, "kind = \"cosh\"", "scale = 0.2",
+                                     workers, "method = \"dsgd\"\neta = 0.01\nschedule = { kind = \"polynomial\" }"))
           .run(best_isa(), 1);
     };
     const SimResult all = with("checkpoints = 600"), some = with("checkpoint_steps = [0, 1, 7, 255, 256, 257, 600]");
@@ -311,11 +329,13 @@ void expect_statistics_of_paths(const std::string& text) {
     EXPECT_NEAR(r.sum, static_cast<double>(sum), 1e-14 * static_cast<double>(sum));
     const auto spread = static_cast<double>(mean * mean) * static_cast<double>(finite.size());
     EXPECT_NEAR(r.m2, static_cast<double>(m2), 1e-13 * static_cast<double>(m2) + 1e-28 * spread);
-    EXPECT_NEAR(r.m3, static_cast<double>(m3), 1e-12 * static_cast<double>(size3) + 1e-28 * spread * static_cast<double>(mean));
+    EXPECT_NEAR(r.m3, static_cast<double>(m3),
+                1e-12 * static_cast<double>(size3) + 1e-28 * spread * static_cast<double>(mean));
     // Quantile p: the middle of the bin (64 a doubling) of the ceil(p n)-th smallest, between the extremes.
     std::sort(finite.begin(), finite.end());
     for (std::size_t q = 0; q < curve_quantiles.size(); ++q) {
-      const auto rank = static_cast<std::size_t>(std::ceil(curve_quantiles[q] * static_cast<double>(spec.n_paths) - 1e-9));
+      const auto rank =
+          static_cast<std::size_t>(std::ceil(curve_quantiles[q] * static_cast<double>(spec.n_paths) - 1e-9));
       if (rank > finite.size()) {
         EXPECT_TRUE(std::isnan(result.quantiles[q][c]));
         continue;
@@ -331,48 +351,56 @@ void expect_statistics_of_paths(const std::string& text) {
 
 TEST(Statistics, AreThoseOfTheTracedPaths) {
   for (const std::string paths : many_paths) {
-    expect_statistics_of_paths<float>(text_of("float", paths + "\nsteps = 9\ncheckpoints = 3",
-                                              "kind = \"quadratic\"\ndim = 3\nspectrum = { kind = \"linear\", min = 0.5, max = 1.0 }", "",
-                                              "count = 2", "method = \"dcsgd\"\neta = 0.3\ncompressor = { kind = \"rand_k\", k = 1 }"));
-    expect_statistics_of_paths<double>(text_of("double", paths + "\nsteps = 9\ncheckpoints = 3", "kind = \"cosh\"", "law = \"student_t\"\nnu = 1.0",
-                                               "", "method = \"dsignsgd\"\neta = 0.1"));
+    expect_statistics_of_paths<float>(
+        text_of("float", paths + "\nsteps = 9\ncheckpoints = 3",
+                "kind = \"quadratic\"\ndim = 3\nspectrum = { kind = \"linear\", min = 0.5, max = 1.0 }", "",
+                "count = 2", "method = \"dcsgd\"\neta = 0.3\ncompressor = { kind = \"rand_k\", k = 1 }"));
+    expect_statistics_of_paths<double>(text_of("double", paths + "\nsteps = 9\ncheckpoints = 3", "kind = \"cosh\"",
+                                               "law = \"student_t\"\nnu = 1.0", "",
+                                               "method = \"dsignsgd\"\neta = 0.1"));
     // A third of the paths diverges.
-    expect_statistics_of_paths<float>(text_of("float", paths + "\nsteps = 12\ncheckpoints = 4\nlimit = 10.0",
-                                              "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }",
-                                              "law = \"student_t\"\nnu = 1.0", "", "method = \"dsgd\"\neta = 0.3"));
+    expect_statistics_of_paths<float>(
+        text_of("float", paths + "\nsteps = 12\ncheckpoints = 4\nlimit = 10.0",
+                "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }",
+                "law = \"student_t\"\nnu = 1.0", "", "method = \"dsgd\"\neta = 0.3"));
   }
 }
 
 TEST(Statistics, OfOnePathAreTheTrace) {
   for (const Isa isa : isas()) {
-    Prepared<float> prepared(text_of("float", "paths = 1\nsteps = 10", "kind = \"logistic\"\ndim = 3\nrows = 7\nlam = 0.1", "", "count = 2",
+    Prepared<float> prepared(text_of("float", "paths = 1\nsteps = 10",
+                                     "kind = \"logistic\"\ndim = 3\nrows = 7\nlam = 0.1", "", "count = 2",
                                      "method = \"dsgd\"\neta = 0.5"));
     const SimResult result = prepared.run(isa, 1);
     std::size_t c = 0;
-    trace_cpu<float>(prepared.curve.spec, 0, isa, [&](std::uint64_t, const double*, double s, double norm, bool diverged) {
-      const Record& r = result.records[c++];
-      EXPECT_FALSE(diverged);
-      EXPECT_EQ(r.finite, 1u);
-      EXPECT_TRUE(same_bits(r.sum, s) && same_bits(r.min, s) && same_bits(r.max, s) && same_bits(r.grad_norm_sum, norm));
-      EXPECT_EQ(r.m2, 0.0);
-      EXPECT_EQ(r.m3, 0.0);
-    });
+    trace_cpu<float>(prepared.curve.spec, 0, isa,
+                     [&](std::uint64_t, const double*, double s, double norm, bool diverged) {
+                       const Record& r = result.records[c++];
+                       EXPECT_FALSE(diverged);
+                       EXPECT_EQ(r.finite, 1u);
+                       EXPECT_TRUE(same_bits(r.sum, s) && same_bits(r.min, s) && same_bits(r.max, s) &&
+                                   same_bits(r.grad_norm_sum, norm));
+                       EXPECT_EQ(r.m2, 0.0);
+                       EXPECT_EQ(r.m3, 0.0);
+                     });
     EXPECT_EQ(c, result.records.size());
   }
 }
 
 TEST(Statistics, TracesAreTheSameOnEveryInstructionSetAndInACrowd) {
-  Prepared<double> prepared(text_of("double", "paths = 100\nsteps = 10", "kind = \"quartic\"\ndim = 3", "scale = 0.3", "count = 2",
-                                    "method = \"dsgd\"\neta = 0.05"));
-  for (const std::uint64_t path : {std::uint64_t(0), std::uint64_t(31), std::uint64_t(50), std::uint64_t(99), std::uint64_t(5) << 33}) {
+  Prepared<double> prepared(text_of("double", "paths = 100\nsteps = 10", "kind = \"quartic\"\ndim = 3", "scale = 0.3",
+                                    "count = 2", "method = \"dsgd\"\neta = 0.05"));
+  for (const std::uint64_t path :
+       {std::uint64_t(0), std::uint64_t(31), std::uint64_t(50), std::uint64_t(99), std::uint64_t(5) << 33}) {
     std::vector<Values> seen;
     for (const Isa isa : isas()) {
       for (const std::uint64_t crowd : {path + 1, path + 1000}) {
         prepared.curve.spec.n_paths = crowd;
         Values values;
-        trace_cpu<double>(prepared.curve.spec, path, isa, [&](std::uint64_t, const double* x, double s, double norm, bool) {
-          values.insert(values.end(), {x[0], x[1], x[2], s, norm});
-        });
+        trace_cpu<double>(prepared.curve.spec, path, isa,
+                          [&](std::uint64_t, const double* x, double s, double norm, bool) {
+                            values.insert(values.end(), {x[0], x[1], x[2], s, norm});
+                          });
         seen.push_back(values);
       }
     }
@@ -382,15 +410,17 @@ TEST(Statistics, TracesAreTheSameOnEveryInstructionSetAndInACrowd) {
 
 TEST(Statistics, GroupMeansAreMeansOfWholeGroupsOfBlocks) {
   // 2100 paths = 66 blocks (the last of 20): 65 groups of one whole block.
-  Prepared<double> prepared(text_of("double", "paths = 2100\nsteps = 3\ncheckpoints = 1", "kind = \"cosh\"\ndim = 2", "scale = 0.3", "",
-                                    "method = \"dsgd\"\neta = 0.05"));
+  Prepared<double> prepared(text_of("double", "paths = 2100\nsteps = 3\ncheckpoints = 1", "kind = \"cosh\"\ndim = 2",
+                                    "scale = 0.3", "", "method = \"dsgd\"\neta = 0.05"));
   const SimResult result = prepared.run(best_isa(), 3);
   ASSERT_EQ(result.group_means.size(), 2u);
   ASSERT_EQ(result.group_means[1].size(), 65u);
   const auto traces = trace_all<double>(prepared.curve.spec);
   for (std::size_t g = 0; g < 65; ++g)
-    EXPECT_EQ(result.group_means[1][g], dyadic(Values(traces.s[1].begin() + static_cast<std::ptrdiff_t>(32 * g),
-                                                      traces.s[1].begin() + static_cast<std::ptrdiff_t>(32 * (g + 1)))) / 32.0);
+    EXPECT_EQ(result.group_means[1][g],
+              dyadic(Values(traces.s[1].begin() + static_cast<std::ptrdiff_t>(32 * g),
+                            traces.s[1].begin() + static_cast<std::ptrdiff_t>(32 * (g + 1)))) /
+                  32.0);
   // 130 blocks: groups of two.
   prepared.curve.spec.n_paths = 130 * 32;
   EXPECT_EQ(prepared.run(best_isa(), 1).group_means[1].size(), 65u);
@@ -399,7 +429,8 @@ TEST(Statistics, GroupMeansAreMeansOfWholeGroupsOfBlocks) {
 TEST(Statistics, OfTrackedGradientsLeaveOutPathsThatAreNotThere) {
   // The largest gradient over all steps of n paths is the largest over the runs of their traces.
   for (const std::string paths : {"paths = 1", "paths = 5", "paths = 33"}) {
-    Prepared<double> prepared(text_of("double", paths + "\nsteps = 20", "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }",
+    Prepared<double> prepared(text_of("double", paths + "\nsteps = 20",
+                                      "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }",
                                       "law = \"student_t\"\nnu = 2.5", "count = 2", "method = \"dsgd\"\neta = 0.3"));
     prepared.curve.spec.track_gradient = true;
     const auto traces = trace_all<double>(prepared.curve.spec);
@@ -419,9 +450,11 @@ TEST(Statistics, OfTrackedGradientsLeaveOutPathsThatAreNotThere) {
 TEST(Interruption, AStopFlagEndsTheSimulationSoon) {
   for (const std::string workers : {"count = 1", "count = 2"}) {  // both forms of the loop
     // Days of work, in few and in many blocks.
-    for (const std::string top : {"paths = 1\nsteps = 1000000000000\ncheckpoints = 1", "paths = 100000000000\nsteps = 100\ncheckpoints = 1"}) {
+    for (const std::string top :
+         {"paths = 1\nsteps = 1000000000000\ncheckpoints = 1", "paths = 100000000000\nsteps = 100\ncheckpoints = 1"}) {
       const Prepared<float> prepared(
-          text_of("float", top, "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }", "", workers, "method = \"dsgd\"\neta = 0.1"));
+          text_of("float", top, "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }", "",
+                  workers, "method = \"dsgd\"\neta = 0.1"));
       std::atomic<bool> stop{false};
       SimOptions options;
       options.threads = 2;
@@ -434,14 +467,31 @@ TEST(Interruption, AStopFlagEndsTheSimulationSoon) {
       });
       const auto started = std::chrono::steady_clock::now();
       EXPECT_THROW(simulate_cpu<float>(prepared.curve.spec, options), Interrupted);
-      EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(), 10.0);  // 0.05 s on an idle machine
+      EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(),
+                10.0);  // 0.05 s on an idle machine
       EXPECT_TRUE(progressed);
     }
   }
 }
 
+TEST(Interruption, IsNoticedBetweenTwoStepsHoweverLongTheyAre) {
+  // A step of a block takes a tenth of a second.
+  const Prepared<float> prepared(
+      text_of("float", "paths = 64\nsteps = 100000\ncheckpoints = 1",
+              "kind = \"quadratic\"\ndim = 65536\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }", "",
+              "count = 32", "method = \"dsgd\"\neta = 0.1"));
+  std::atomic<bool> stop{true};
+  SimOptions options;
+  options.threads = 1;
+  options.stop = &stop;
+  const auto started = std::chrono::steady_clock::now();
+  EXPECT_THROW(simulate_cpu<float>(prepared.curve.spec, options), Interrupted);
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(), 10.0);
+}
+
 TEST(Interruption, AStopFlagThatIsNeverSetChangesNothing) {
-  const Prepared<float> prepared(text_of("float", "paths = 200\nsteps = 20", "kind = \"cosh\"\ndim = 2", "scale = 0.3", "", "method = \"dsgd\"\neta = 0.05"));
+  const Prepared<float> prepared(text_of("float", "paths = 200\nsteps = 20", "kind = \"cosh\"\ndim = 2", "scale = 0.3",
+                                         "", "method = \"dsgd\"\neta = 0.05"));
   std::atomic<bool> stop{false};
   SimOptions options;
   options.threads = 2;

@@ -30,6 +30,7 @@ struct Simulated {
       : experiment(parse_experiment(text, "test.toml")), objective(with_start(experiment.objective, start)) {
     RunOptions options;
     options.threads = 1;
+    options.isa = isa_from_environment();
     result = simulate(experiment, config(), objective, options);
     curve = make_curve(config(), objective, result);
   }
@@ -50,8 +51,8 @@ const char* const precisions[] = {"float", "double"};
 struct Case {
   std::string name, top, objective, noise, workers, curve;
   std::string text(const std::string& precision) const {
-    return "seed = 20240611\nprecision = \"" + precision + "\"\n" + top + "\n[objective]\n" + objective + "\n[noise]\n" + noise +
-           "\n[workers]\n" + workers + "\n[[curve]]\nname = \"c\"\n" + curve + "\n";
+    return "seed = 20240611\nprecision = \"" + precision + "\"\n" + top + "\n[objective]\n" + objective +
+           "\n[noise]\n" + noise + "\n[workers]\n" + workers + "\n[[curve]]\nname = \"c\"\n" + curve + "\n";
   }
 };
 
@@ -68,10 +69,12 @@ void expect_means(const Curve& curve, const Values& expected, double largest_err
 
 // ---------------------------------------------------------------- quadratics with unbiased compression
 
-double variance_of(const NoiseConfig& noise) { return noise.law == LawKind::gaussian ? 1.0 : noise.nu / (noise.nu - 2.0); }
+double variance_of(const NoiseConfig& noise) {
+  return noise.law == LawKind::gaussian ? 1.0 : noise.nu / (noise.nu - 2.0);
+}
 
-/// E f at the checkpoints from the recursion of every coordinate's second moment. With M_j = E x_j^2, z_j = eta_k h_j and
-/// E C_i(g)_j^2 = (1 + omega_i) g_j^2:
+/// E f at the checkpoints from the recursion of every coordinate's second moment. With M_j = E x_j^2, z_j = eta_k h_j
+/// and E C_i(g)_j^2 = (1 + omega_i) g_j^2:
 ///   M_j' = M_j ((1 - z_j)^2 + z_j^2 sum_i omega_i / N^2)
 ///          + eta_k^2 sum_i (1 + omega_i) Var zeta (sigma_i^2 + rho^2 sum_l h_l^2 M_l / d) / (B_i N^2).
 Values quadratic_means(const Experiment& experiment, const CurveConfig& curve) {
@@ -121,20 +124,22 @@ std::vector<Case> quadratic_cases() {
   return {
       {"OneCoordinateOneWorker", "paths = 100000\nsteps = 100\ncheckpoints = 10", linear(1, "min = 1.0, max = 1.0"),
        "scale = 0.7", "count = 1", dsgd + "eta = 0.1"},
-      {"OneCoordinateLargeStep", "paths = 100000\nsteps = 12\ncheckpoints = 6", linear(1, "min = 1.0, max = 1.0") + "\nstart = -2.0",
-       "scale = 1.0", "count = 1", dsgd + "eta = 1.9"},
+      {"OneCoordinateLargeStep", "paths = 100000\nsteps = 12\ncheckpoints = 6",
+       linear(1, "min = 1.0, max = 1.0") + "\nstart = -2.0", "scale = 1.0", "count = 1", dsgd + "eta = 1.9"},
       {"OneCoordinateStudent5", "paths = 200000\nsteps = 20\ncheckpoints = 4", linear(1, "min = 0.8, max = 0.8"),
        "law = \"student_t\"\nnu = 5.0\nscale = 0.5", "count = 1", dsgd + "eta = 0.2"},
       {"OneCoordinatePolynomial", "paths = 100000\nsteps = 60\ncheckpoints = 6", linear(1, "min = 1.0, max = 1.0"),
        "scale = 2.0", "count = 1", dsgd + "eta = 0.5\nschedule = { kind = \"polynomial\", k0 = 1.0, p = 0.5 }"},
-      {"OneCoordinateSixteenWorkersBernoulli", "paths = 100000\nsteps = 20\ncheckpoints = 4", linear(1, "min = 1.0, max = 1.0"),
-       "scale = 1.0", "count = 16\nbatch = 2", dcsgd + "eta = 0.3\ncompressor = { kind = \"bernoulli\", p = 0.5 }"},
+      {"OneCoordinateSixteenWorkersBernoulli", "paths = 100000\nsteps = 20\ncheckpoints = 4",
+       linear(1, "min = 1.0, max = 1.0"), "scale = 1.0", "count = 16\nbatch = 2",
+       dcsgd + "eta = 0.3\ncompressor = { kind = \"bernoulli\", p = 0.5 }"},
       {"OneCoordinateAffine", "paths = 100000\nsteps = 20\ncheckpoints = 4", linear(1, "min = 1.0, max = 1.0"),
        "scale = 0.5\naffine = 0.8", "count = 2\nbatch = [1, 3]", dsgd + "eta = 0.3"},
       {"TwoCoordinatesBatchesOfThreeWorkers", "paths = 100000\nsteps = 20\ncheckpoints = 4", linear(2),
        "law = \"student_t\"\nnu = 30.0\nscale = 1.0", "count = 3\nbatch = [1, 4, 16]", dsgd + "eta = 0.4"},
       {"SevenKeepThree", "paths = 40000\nsteps = 30\ncheckpoints = 5", linear(7), "scale = 1.0", "count = 4",
-       dcsgd + "eta = 0.2\ncompressor = { kind = \"rand_k\", k = 3 }\nschedule = { kind = \"polynomial\", k0 = 10.0, p = 1.0 }"},
+       dcsgd + "eta = 0.2\ncompressor = { kind = \"rand_k\", k = 3 }\nschedule = { kind = \"polynomial\", k0 = 10.0, p "
+               "= 1.0 }"},
       {"SevenKeepOne", "paths = 40000\nsteps = 30\ncheckpoints = 5", linear(7), "scale = 1.0", "count = 1",
        dcsgd + "eta = 0.05\ncompressor = { kind = \"rand_k\", k = 1 }"},
       {"SevenKeepAll", "paths = 40000\nsteps = 20\ncheckpoints = 4", linear(7), "scale = 1.0", "count = 2",
@@ -143,9 +148,10 @@ std::vector<Case> quadratic_cases() {
        linear(7) + "\nstart = [1.0, -2.0, 0.5, 0.0, 1.5, -0.25, 3.0]", "affine = 0.4",
        "count = 5\nscale = [0.1, 1.0, 0.5, 0.0, 2.0]\nbatch = [1, 2, 1, 8, 4]\nk = [1, 2, 4, 6, 7]",
        dcsgd + "eta = 0.1\ncompressor = { kind = \"rand_k\", k = 1 }"},
-      {"SevenAffineBernoulliPolynomial", "paths = 40000\nsteps = 20\ncheckpoints = 4", linear(7), "scale = 0.5\naffine = 1.0",
-       "count = 3\nbatch = [1, 2, 5]",
-       dcsgd + "eta = 0.15\ncompressor = { kind = \"bernoulli\", p = 0.4 }\nschedule = { kind = \"polynomial\", k0 = 4.0, p = 0.75 }"},
+      {"SevenAffineBernoulliPolynomial", "paths = 40000\nsteps = 20\ncheckpoints = 4", linear(7),
+       "scale = 0.5\naffine = 1.0", "count = 3\nbatch = [1, 2, 5]",
+       dcsgd + "eta = 0.15\ncompressor = { kind = \"bernoulli\", p = 0.4 }\nschedule = { kind = \"polynomial\", k0 = "
+               "4.0, p = 0.75 }"},
       {"SevenMultivariateT", "paths = 40000\nsteps = 20\ncheckpoints = 4", linear(7),
        "law = \"multivariate_t\"\nnu = 30.0\nscale = 1.0", "count = 3", dsgd + "eta = 0.3"},
       {"SixMultivariateTKeepTwo", "paths = 40000\nsteps = 20\ncheckpoints = 4", linear(6),
@@ -160,14 +166,15 @@ std::vector<Case> quadratic_cases() {
        "count = 4\nscale = [0.5, 1.0, 2.0, 1.0]\nbatch = [1, 4, 2, 1]\nk = [1, 63, 32, 64]",
        dcsgd + "eta = 0.02\ncompressor = { kind = \"rand_k\", k = 1 }"},
       {"ThousandDsgd", "paths = 800\nsteps = 20\ncheckpoints = 4",
-       "kind = \"quadratic\"\ndim = 1000\nspectrum = { kind = \"geometric\", min = 0.01, max = 1.0 }", "scale = 1.0", "count = 2",
-       dsgd + "eta = 0.5"},
+       "kind = \"quadratic\"\ndim = 1000\nspectrum = { kind = \"geometric\", min = 0.01, max = 1.0 }", "scale = 1.0",
+       "count = 2", dsgd + "eta = 0.5"},
       {"ThousandKeepNineHundred", "paths = 400\nsteps = 20\ncheckpoints = 4", linear(1000), "scale = 1.0", "count = 2",
        dcsgd + "eta = 0.2\ncompressor = { kind = \"rand_k\", k = 900 }"},
-      {"ThousandKeepTen", "paths = 400\nsteps = 20\ncheckpoints = 4", linear(1000), "scale = 1.0\naffine = 0.5", "count = 3",
-       dcsgd + "eta = 0.004\ncompressor = { kind = \"rand_k\", k = 10 }"},
-      {"ThousandBernoulli", "paths = 400\nsteps = 20\ncheckpoints = 4", linear(1000), "law = \"multivariate_t\"\nnu = 30.0\nscale = 1.0",
-       "count = 2", dcsgd + "eta = 0.1\ncompressor = { kind = \"bernoulli\", p = 0.3 }"},
+      {"ThousandKeepTen", "paths = 400\nsteps = 20\ncheckpoints = 4", linear(1000), "scale = 1.0\naffine = 0.5",
+       "count = 3", dcsgd + "eta = 0.004\ncompressor = { kind = \"rand_k\", k = 10 }"},
+      {"ThousandBernoulli", "paths = 400\nsteps = 20\ncheckpoints = 4", linear(1000),
+       "law = \"multivariate_t\"\nnu = 30.0\nscale = 1.0", "count = 2",
+       dcsgd + "eta = 0.1\ncompressor = { kind = \"bernoulli\", p = 0.3 }"},
   };
 }
 
@@ -186,24 +193,27 @@ TEST(ExactQuadratic, MeanFollowsTheSecondMomentRecursion) {
 TEST(ExactQuadratic, VarianceOfOneGaussianCoordinateIsThatOfAScaledNoncentralChiSquare) {
   // x_k ~ N(m, v), so Var S = (h/2)^2 (2 v^2 + 4 m^2 v). M2/(n-1) of 10^5 paths: relative standard error below 1%
   // (kurtosis of a chi^2_1: 15), 5.5 of them.
-  const Simulated run("seed = 3\npaths = 100000\nsteps = 30\ncheckpoints = 6\n[objective]\nkind = \"quadratic\"\n"
-                "spectrum = { kind = \"list\", eigenvalues = [2.0] }\n[[curve]]\nname = \"c\"\nmethod = \"dsgd\"\neta = 0.1\n");
+  const Simulated run(
+      "seed = 3\npaths = 100000\nsteps = 30\ncheckpoints = 6\n[objective]\nkind = \"quadratic\"\n"
+      "spectrum = { kind = \"list\", eigenvalues = [2.0] }\n[[curve]]\nname = \"c\"\nmethod = \"dsgd\"\neta = 0.1\n");
   for (std::size_t c = 0; c < run.curve.step.size(); ++c) {
     const double q = 0.8, k = static_cast<double>(run.curve.step[c]);
     const double m = std::pow(q, k), v = 0.01 * (1.0 - std::pow(q, 2.0 * k)) / (1.0 - q * q);
-    EXPECT_NEAR(run.curve.variance[c], 2.0 * v * v + 4.0 * m * m * v, 5.5 * 0.012 * (2.0 * v * v + 4.0 * m * m * v) + 1e-12);
+    EXPECT_NEAR(run.curve.variance[c], 2.0 * v * v + 4.0 * m * m * v,
+                5.5 * 0.012 * (2.0 * v * v + 4.0 * m * m * v) + 1e-12);
   }
 }
 
-// ---------------------------------------------------------------- DSignSGD in one dimension: a random walk on a lattice
+// ---------------------------------------------------------------- DSignSGD in one dimension: a random walk on a
+// lattice
 
 double cdf(const NoiseConfig& noise, double y) {
   if (noise.law == LawKind::gaussian) return boost::math::cdf(boost::math::normal(), y);
   return boost::math::cdf(boost::math::students_t(noise.nu), y);
 }
 
-/// E f at the checkpoints: probabilities of x_0 + (eta/N) j, j = -N k .. N k, advanced by the distribution of the sum of
-/// N independent signs, worker i's being +1 with probability F(f'(x)/s_i).
+/// E f at the checkpoints: probabilities of x_0 + (eta/N) j, j = -N k .. N k, advanced by the distribution of the sum
+/// of N independent signs, worker i's being +1 with probability F(f'(x)/s_i).
 Values sign_means(const CurveConfig& curve, double start, const std::function<double(double)>& f,
                   const std::function<double(double)>& gradient) {
   const int n = curve.workers.count;
@@ -215,7 +225,8 @@ Values sign_means(const CurveConfig& curve, double start, const std::function<do
     Values pmf{1.0};
     for (int w = 0; w < n; ++w) {
       const auto worker = static_cast<std::size_t>(w);
-      const double up = cdf(curve.noise, gradient(x_at(i)) * std::sqrt(curve.workers.batch[worker]) / curve.workers.scale[worker]);
+      const double up =
+          cdf(curve.noise, gradient(x_at(i)) * std::sqrt(curve.workers.batch[worker]) / curve.workers.scale[worker]);
       Values next(pmf.size() + 1, 0.0);
       for (std::size_t m = 0; m < pmf.size(); ++m) {
         next[m] += pmf[m] * (1.0 - up);
@@ -240,7 +251,8 @@ Values sign_means(const CurveConfig& curve, double start, const std::function<do
       if (p[i] == 0.0) continue;
       for (int m = 0; m <= n; ++m) {
         const auto to = static_cast<std::ptrdiff_t>(i) - (2 * m - n);
-        if (to >= 0 && to < static_cast<std::ptrdiff_t>(size)) q[static_cast<std::size_t>(to)] += p[i] * moves[i][static_cast<std::size_t>(m)];
+        if (to >= 0 && to < static_cast<std::ptrdiff_t>(size))
+          q[static_cast<std::size_t>(to)] += p[i] * moves[i][static_cast<std::size_t>(m)];
       }
     }
     p = std::move(q);
@@ -277,13 +289,18 @@ TEST(ExactSign, MeanFollowsTheLattice) {
   for (const Shape& shape : shapes) {
     for (const Setting& setting : settings) {
       for (const char* precision : precisions) {
-        const Case c{"", "paths = 60000\nsteps = 60\ncheckpoints = 4", "kind = \"" + shape.kind + "\nstart = 1.1", setting.noise,
-                     setting.workers, "method = \"dsignsgd\"\neta = " + std::to_string(setting.eta)};
+        const Case c{"",
+                     "paths = 60000\nsteps = 60\ncheckpoints = 4",
+                     "kind = \"" + shape.kind + "\nstart = 1.1",
+                     setting.noise,
+                     setting.workers,
+                     "method = \"dsignsgd\"\neta = " + std::to_string(setting.eta)};
         SCOPED_TRACE(c.objective + "\n" + setting.noise + "\n" + setting.workers + "\n" + precision);
         const Simulated run(c.text(precision));
         EXPECT_EQ(run.curve.mean_is, MeanIs::expectation);
         // x^4/4 has a heavier tail of its own: 2%.
-        expect_means(run.curve, sign_means(run.config(), 1.1, shape.f, shape.gradient), shape.kind[3] == 'r' ? 0.02 : 0.01);
+        expect_means(run.curve, sign_means(run.config(), 1.1, shape.f, shape.gradient),
+                     shape.kind[3] == 'r' ? 0.02 : 0.01);
       }
     }
   }
@@ -291,19 +308,24 @@ TEST(ExactSign, MeanFollowsTheLattice) {
 
 // ---------------------------------------------------------------- restricted means: Chapman-Kolmogorov on a grid
 
-/// E[f(x_k); |x| <= reach] for x' = x - eta f'(x) + s xi, s = eta sigma/sqrt(N), at the steps asked for: trapezoidal sums
-/// of the transition density with spacing s/2 (its error falls like exp(-2 pi^2 (s/spacing)^2)), kernels cut at 10 s.
+/// E[f(x_k); |x| <= reach] for x' = x - eta f'(x) + s xi, s = eta sigma/sqrt(N), at the steps asked for: trapezoidal
+/// sums of the transition density with spacing s/2 (its error falls like exp(-2 pi^2 (s/spacing)^2)), kernels cut at 10
+/// s.
 Values grid_means(const CurveConfig& curve, double start, double reach, const std::function<double(double)>& f,
                   const std::function<double(double)>& gradient) {
-  const double s = curve.eta * curve.noise.scale / std::sqrt(curve.workers.count * curve.workers.batch[0]), spacing = 0.5 * s;
+  const double s = curve.eta * curve.noise.scale / std::sqrt(curve.workers.count * curve.workers.batch[0]),
+               spacing = 0.5 * s;
   const auto half = static_cast<std::ptrdiff_t>(reach / spacing);
   const auto size = static_cast<std::size_t>(2 * half + 1);
   const auto x_at = [&](std::ptrdiff_t i) { return static_cast<double>(i - half) * spacing; };
-  const auto density = [&](double x) { return std::exp(-0.5 * (x / s) * (x / s)) / (s * std::sqrt(2.0 * std::numbers::pi)); };
+  const auto density = [&](double x) {
+    return std::exp(-0.5 * (x / s) * (x / s)) / (s * std::sqrt(2.0 * std::numbers::pi));
+  };
   const auto spread = [&](double from, double weight, Values& to) {
     const double mean = from - curve.eta * gradient(from);
     const auto low = static_cast<std::ptrdiff_t>(std::ceil((mean - 10.0 * s) / spacing)) + half;
-    for (std::ptrdiff_t i = std::max<std::ptrdiff_t>(0, low); i < static_cast<std::ptrdiff_t>(size) && x_at(i) <= mean + 10.0 * s; ++i)
+    for (std::ptrdiff_t i = std::max<std::ptrdiff_t>(0, low);
+         i < static_cast<std::ptrdiff_t>(size) && x_at(i) <= mean + 10.0 * s; ++i)
       to[static_cast<std::size_t>(i)] += weight * density(x_at(i) - mean);
   };
   Values p, means;
@@ -332,16 +354,24 @@ TEST(ExactRestricted, QuarticFollowsChapmanKolmogorov) {
   const auto g = [](double x) { return x * x * x; };
   for (const char* precision : precisions) {
     // The value on record (on |x| <= 2, reached with probability 1 to any digit): the grid here reproduces it.
-    const Case recorded{"", "paths = 150000\nsteps = 1000\ncheckpoint_steps = [0, 10, 100, 400, 1000]", "kind = \"quartic\"\nstart = 1.0",
-                        "scale = 0.5", "count = 1", dsgd + "eta = 0.01"};
+    const Case recorded{"",
+                        "paths = 150000\nsteps = 1000\ncheckpoint_steps = [0, 10, 100, 400, 1000]",
+                        "kind = \"quartic\"\nstart = 1.0",
+                        "scale = 0.5",
+                        "count = 1",
+                        dsgd + "eta = 0.01"};
     const Simulated run(recorded.text(precision));
     const Values expected = grid_means(run.config(), 1.0, 2.0, f, g);
     EXPECT_NEAR(expected.back(), 8.50345e-4, 5e-10);
     EXPECT_EQ(run.curve.mean_is, MeanIs::restricted);
     expect_means(run.curve, expected, 0.012);
 
-    const Case other{"", "paths = 100000\nsteps = 60\ncheckpoints = 6", "kind = \"quartic\"\nstart = -1.5", "scale = 2.0",
-                     "count = 4\nbatch = 2", dsgd + "eta = 0.05"};
+    const Case other{"",
+                     "paths = 100000\nsteps = 60\ncheckpoints = 6",
+                     "kind = \"quartic\"\nstart = -1.5",
+                     "scale = 2.0",
+                     "count = 4\nbatch = 2",
+                     dsgd + "eta = 0.05"};
     const Simulated second(other.text(precision));
     expect_means(second.curve, grid_means(second.config(), -1.5, 2.5, f, g), 0.012);
   }
@@ -349,20 +379,31 @@ TEST(ExactRestricted, QuarticFollowsChapmanKolmogorov) {
 
 TEST(ExactRestricted, CoshFollowsChapmanKolmogorov) {
   for (const char* precision : precisions) {
-    const Case c{"", "paths = 100000\nsteps = 100\ncheckpoints = 5", "kind = \"cosh\"\nstart = 2.0", "scale = 0.8", "count = 2",
+    const Case c{"",
+                 "paths = 100000\nsteps = 100\ncheckpoints = 5",
+                 "kind = \"cosh\"\nstart = 2.0",
+                 "scale = 0.8",
+                 "count = 2",
                  dsgd + "eta = 0.05"};
     const Simulated run(c.text(precision));
     EXPECT_EQ(run.curve.mean_is, MeanIs::restricted);
-    expect_means(run.curve, grid_means(run.config(), 2.0, 3.0, [](double x) { return std::cosh(x) - 1.0; },
-                                       [](double x) { return std::sinh(x); }));
+    expect_means(run.curve, grid_means(
+                                run.config(), 2.0, 3.0, [](double x) { return std::cosh(x) - 1.0; },
+                                [](double x) { return std::sinh(x); }));
   }
 }
 
 // ---------------------------------------------------------------- moments that do not exist
 
-Case heavy(const std::string& method, const std::string& law, double nu, const std::string& kind = "quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }\n#\"") {
-  const std::string noise = law == "gaussian" ? "scale = 0.1" : "law = \"" + law + "\"\nnu = " + std::to_string(nu) + "\nscale = 1.0";
-  return {"", "paths = 65536\nsteps = 4\ncheckpoint_steps = [0, 1, 4]", "kind = \"" + kind, noise, "count = 1",
+Case heavy(const std::string& method, const std::string& law, double nu,
+           const std::string& kind = "quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }\n#\"") {
+  const std::string noise =
+      law == "gaussian" ? "scale = 0.1" : "law = \"" + law + "\"\nnu = " + std::to_string(nu) + "\nscale = 1.0";
+  return {"",
+          "paths = 65536\nsteps = 4\ncheckpoint_steps = [0, 1, 4]",
+          "kind = \"" + kind,
+          noise,
+          "count = 1",
           "method = \"" + method + "\"\neta = 0.1"};
 }
 
@@ -384,7 +425,8 @@ TEST(MissingMoments, AreReportedAndNeverPrinted) {
     EXPECT_TRUE(std::isfinite(run.curve.mean[1]));
     EXPECT_TRUE(std::isnan(run.curve.standard_error[1]));
   }
-  EXPECT_EQ(Simulated(heavy("dsgd", "gaussian", 0.0, "quartic\"\n#\"").text("float")).curve.mean_is, MeanIs::restricted);
+  EXPECT_EQ(Simulated(heavy("dsgd", "gaussian", 0.0, "quartic\"\n#\"").text("float")).curve.mean_is,
+            MeanIs::restricted);
   for (const char* kind : {"quartic\"\n#\"", "cosh\"\n#\""}) {
     const Simulated run(heavy("dsignsgd", "student_t", 0.5, kind).text("float"));
     EXPECT_EQ(run.curve.mean_is, MeanIs::expectation);
@@ -394,9 +436,9 @@ TEST(MissingMoments, AreReportedAndNeverPrinted) {
 }
 
 TEST(MissingMoments, OnePathCarriesTheSampleMeanOfSUnderCauchyNoise) {
-  // S_1 = (0.9 - 0.1 zeta)^2 / 2 with zeta Cauchy: the tail index of S is 1/2, so the largest of n terms is comparable to
-  // their sum for every n (the ratio has a limit law; below 0.01 with probability < 1e-6), while the quantiles are those
-  // of the exact law: P(S <= s) = F((r + 0.9)/0.1) - F((0.9 - r)/0.1), r = sqrt(2 s).
+  // S_1 = (0.9 - 0.1 zeta)^2 / 2 with zeta Cauchy: the tail index of S is 1/2, so the largest of n terms is comparable
+  // to their sum for every n (the ratio has a limit law; below 0.01 with probability < 1e-6), while the quantiles are
+  // those of the exact law: P(S <= s) = F((r + 0.9)/0.1) - F((0.9 - r)/0.1), r = sqrt(2 s).
   const Simulated run(heavy("dsgd", "student_t", 1.0).text("double"));
   EXPECT_GT(run.result.records[1].max, 0.01 * run.result.records[1].sum);
   for (std::size_t q = 0; q < curve_quantiles.size(); ++q) {
@@ -406,7 +448,8 @@ TEST(MissingMoments, OnePathCarriesTheSampleMeanOfSUnderCauchyNoise) {
       return boost::math::cdf(law, (r + 0.9) / 0.1) - boost::math::cdf(law, (0.9 - r) / 0.1);
     };
     // Bins are 1.6% wide; 6 standard errors of the rank.
-    const double p = curve_quantiles[q], slack = 6.0 * std::sqrt(p * (1.0 - p) / 65536.0), s = run.curve.quantiles[q][1];
+    const double p = curve_quantiles[q], slack = 6.0 * std::sqrt(p * (1.0 - p) / 65536.0),
+                 s = run.curve.quantiles[q][1];
     EXPECT_LE(below(s * (1.0 - 0.0157)), p + slack);
     EXPECT_GE(below(s * (1.0 + 0.0157)), p - slack);
   }
@@ -417,8 +460,12 @@ TEST(MissingMoments, OnePathCarriesTheSampleMeanOfSUnderCauchyNoise) {
 TEST(Divergence, FiniteCountsDropToZeroExactlyWhenSExceedsTheLimit) {
   // No noise, h = 1, eta = 3: x_k = (-2)^k and S_k = 4^k / 2; the limit is S_10 itself, which is not above it.
   for (const char* precision : precisions) {
-    const Case c{"", "paths = 100\nsteps = 20\nlimit = 524288.0", "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }",
-                 "scale = 0.0", "count = 1", dsgd + "eta = 3.0"};
+    const Case c{"",
+                 "paths = 100\nsteps = 20\nlimit = 524288.0",
+                 "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }",
+                 "scale = 0.0",
+                 "count = 1",
+                 dsgd + "eta = 3.0"};
     const Simulated run(c.text(precision));
     ASSERT_EQ(run.curve.step.size(), 21u);
     for (std::size_t k = 0; k <= 20; ++k) {
@@ -441,7 +488,8 @@ TEST(Divergence, FiniteCountsDropToZeroExactlyWhenSExceedsTheLimit) {
 
 TEST(Divergence, OverflowCountsAsDivergedAndStaysSo) {
   // x^4/4 without noise from x = 3 with eta = 1: |x| grows like x^3 until float overflows to infinity, then NaN.
-  const Case c{"", "paths = 33\nsteps = 12", "kind = \"quartic\"\nstart = [3.0]", "scale = 0.0", "count = 2", dsgd + "eta = 1.0"};
+  const Case c{"",          "paths = 33\nsteps = 12", "kind = \"quartic\"\nstart = [3.0]", "scale = 0.0",
+               "count = 2", dsgd + "eta = 1.0"};
   for (const char* precision : precisions) {
     const Simulated run(c.text(precision));
     EXPECT_EQ(run.curve.finite.front(), 33u);
@@ -453,14 +501,19 @@ TEST(Divergence, OverflowCountsAsDivergedAndStaysSo) {
 TEST(Divergence, RanksOfDivergedPathsAreTheLargest) {
   // eta h = 3 with noise: |x| doubles a step, paths cross the limit at different times. A quantile is null exactly when
   // its rank ceil(p n) is among the diverged.
-  const Case c{"", "paths = 1000\nsteps = 14\nlimit = 1e4", "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }\nstart = 0.0",
-               "scale = 1.0", "count = 1", dsgd + "eta = 3.0"};
+  const Case c{"",
+               "paths = 1000\nsteps = 14\nlimit = 1e4",
+               "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }\nstart = 0.0",
+               "scale = 1.0",
+               "count = 1",
+               dsgd + "eta = 3.0"};
   const Simulated run(c.text("float"));
   bool partly = false;
   for (std::size_t k = 0; k < run.curve.step.size(); ++k) {
     partly = partly || (run.curve.finite[k] > 100 && run.curve.finite[k] < 900);
     for (std::size_t q = 0; q < curve_quantiles.size(); ++q)
-      EXPECT_EQ(std::isnan(run.curve.quantiles[q][k]), static_cast<double>(run.curve.finite[k]) < curve_quantiles[q] * 1000.0 - 1e-9);
+      EXPECT_EQ(std::isnan(run.curve.quantiles[q][k]),
+                static_cast<double>(run.curve.finite[k]) < curve_quantiles[q] * 1000.0 - 1e-9);
   }
   EXPECT_TRUE(partly);
 }
@@ -468,12 +521,13 @@ TEST(Divergence, RanksOfDivergedPathsAreTheLargest) {
 TEST(Rest, TheOriginWithoutNoiseStaysPutUnderEveryMethod) {
   // sign(0) = 0.
   for (const char* precision : precisions) {
-    for (const std::string kind : {"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 2.0 }\n#\"", "quartic\"\n#\"", "cosh\"\n#\"",
-                                   "sine_pl\"\n#\"", "saddle\"\neigenvalues = [-1.0, 1.0, 2.0]\nlam = 1.0\n#\""}) {
+    for (const std::string kind :
+         {"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 2.0 }\n#\"", "quartic\"\n#\"", "cosh\"\n#\"",
+          "sine_pl\"\n#\"", "saddle\"\neigenvalues = [-1.0, 1.0, 2.0]\nlam = 1.0\n#\""}) {
       for (const std::string method : {"method = \"dsgd\"", "method = \"dsignsgd\"",
                                        "method = \"dcsgd\"\ncompressor = { kind = \"rand_k\", k = 2 }"}) {
-        const Case c{"", "paths = 40\nsteps = 5", "kind = \"" + kind + "\ndim = 3\nstart = 0.0", "scale = 0.0", "count = 2",
-                     method + "\neta = 0.1"};
+        const Case c{"",          "paths = 40\nsteps = 5", "kind = \"" + kind + "\ndim = 3\nstart = 0.0", "scale = 0.0",
+                     "count = 2", method + "\neta = 0.1"};
         SCOPED_TRACE(c.text(precision));
         const Simulated run(c.text(precision));
         for (std::size_t k = 0; k < run.curve.step.size(); ++k) {
@@ -489,11 +543,16 @@ TEST(Rest, TheOriginWithoutNoiseStaysPutUnderEveryMethod) {
 }
 
 TEST(Rest, SignStepsWithoutNoiseWalkToTheOriginAndStop) {
-  const Case c{"", "paths = 3\nsteps = 12", "kind = \"cosh\"\ndim = 2\nstart = [1.0, -0.5]", "scale = 0.0", "count = 4",
+  const Case c{"",
+               "paths = 3\nsteps = 12",
+               "kind = \"cosh\"\ndim = 2\nstart = [1.0, -0.5]",
+               "scale = 0.0",
+               "count = 4",
                "method = \"dsignsgd\"\neta = 0.125"};
   const Simulated run(c.text("double"));
   for (std::size_t k = 0; k <= 12; ++k) {
-    const double a = std::max(0.0, 1.0 - 0.125 * static_cast<double>(k)), b = std::max(0.0, 0.5 - 0.125 * static_cast<double>(k));
+    const double a = std::max(0.0, 1.0 - 0.125 * static_cast<double>(k)),
+                 b = std::max(0.0, 0.5 - 0.125 * static_cast<double>(k));
     EXPECT_NEAR(run.curve.mean[k], std::cosh(a) + std::cosh(b) - 2.0, 1e-15) << k;
   }
 }
@@ -533,8 +592,8 @@ const std::vector<std::string>& objectives() {
 }
 
 std::string noiseless(const std::string& objective, double eta) {
-  return "precision = \"double\"\npaths = 1\nsteps = 1\n[objective]\n" + objective + "\n[noise]\nscale = 0.0\n[[curve]]\nname = \"c\"\nmethod = \"dsgd\"\neta = " +
-         std::to_string(eta) + "\n";
+  return "precision = \"double\"\npaths = 1\nsteps = 1\n[objective]\n" + objective +
+         "\n[noise]\nscale = 0.0\n[[curve]]\nname = \"c\"\nmethod = \"dsgd\"\neta = " + std::to_string(eta) + "\n";
 }
 
 double largest(const Values& v) {
@@ -544,7 +603,10 @@ double largest(const Values& v) {
 }
 
 std::vector<Values> starts() {
-  return {{1.0, 1.0, 1.0, 1.0, 1.0}, {-0.5, 2.0, 0.01, -3.0, 0.7}, {1e-3, -1e-3, 2e-3, 0.0, 1e-3}, {4.0, -4.0, 3.0, 2.5, -1.0}};
+  return {{1.0, 1.0, 1.0, 1.0, 1.0},
+          {-0.5, 2.0, 0.01, -3.0, 0.7},
+          {1e-3, -1e-3, 2e-3, 0.0, 1e-3},
+          {4.0, -4.0, 3.0, 2.5, -1.0}};
 }
 
 TEST(Gradient, OneNoiselessStepIsGradientDescent) {
@@ -578,7 +640,8 @@ TEST(Suboptimality, EqualsThatOfTheHostFarFromAndNearTheOptimum) {
     optimum.resize(5, 0.0);  // separable objectives: 0 but for the wells of the saddle
     if (experiment.objective.kind == ObjectiveKind::saddle)
       for (std::size_t j = 0; j < 5; ++j)
-        optimum[j] = experiment.objective.eigenvalues[j] < 0.0 ? std::sqrt(-experiment.objective.eigenvalues[j] / 0.7) : 0.0;
+        optimum[j] =
+            experiment.objective.eigenvalues[j] < 0.0 ? std::sqrt(-experiment.objective.eigenvalues[j] / 0.7) : 0.0;
     for (const Values& direction : starts()) {
       for (const double size : {1.0, 1e-3, 1e-6}) {
         Values x = optimum;
@@ -599,7 +662,8 @@ TEST(Suboptimality, EqualsThatOfTheHostFarFromAndNearTheOptimum) {
 
 TEST(Suboptimality, IsFMinusFStarInExtendedPrecision) {
   // The subtraction itself, where it still has digits: 64-bit mantissas, S from 1e-6 on.
-  for (const std::string text : {"kind = \"logistic\"\ndim = 5\nrows = 50\nlam = 0.01", "kind = \"logistic\"\ndim = 5\nrows = 9\nlam = 1.0"}) {
+  for (const std::string text :
+       {"kind = \"logistic\"\ndim = 5\nrows = 50\nlam = 0.01", "kind = \"logistic\"\ndim = 5\nrows = 9\nlam = 1.0"}) {
     const Experiment experiment = parse_experiment(noiseless(text, 1.0), "test.toml");
     const Objective at_optimum(experiment.objective);
     const auto spec = at_optimum.spec<double>();
@@ -607,7 +671,8 @@ TEST(Suboptimality, IsFMinusFStarInExtendedPrecision) {
       long double sum = 0.0L, square = 0.0L;
       for (int r = 0; r < spec.n_rows; ++r) {
         long double margin = 0.0L;
-        for (std::size_t j = 0; j < 5; ++j) margin += static_cast<long double>(spec.rows_double[static_cast<std::size_t>(r) * 5 + j]) * x[j];
+        for (std::size_t j = 0; j < 5; ++j)
+          margin += static_cast<long double>(spec.rows_double[static_cast<std::size_t>(r) * 5 + j]) * x[j];
         sum += std::log1p(std::exp(-margin));
       }
       for (const double v : x) square += static_cast<long double>(v) * v;
@@ -626,8 +691,10 @@ TEST(Suboptimality, IsFMinusFStarInExtendedPrecision) {
 }
 
 TEST(Suboptimality, OfLeastSquaresIgnoresTheNullSpaceAndDescentKeepsIt) {
-  // rank 3 of 5: S is |A(x - x*)|^2/(2n), the gradient lies in the range of A^T A, so what starts in the null space stays.
-  const std::string text = "kind = \"least_squares\"\ndim = 5\nrows = 17\nrank = 3\ndata_seed = 2\nstart = [3.0, -1.0, 2.0, 0.5, 1.0]";
+  // rank 3 of 5: S is |A(x - x*)|^2/(2n), the gradient lies in the range of A^T A, so what starts in the null space
+  // stays.
+  const std::string text =
+      "kind = \"least_squares\"\ndim = 5\nrows = 17\nrank = 3\ndata_seed = 2\nstart = [3.0, -1.0, 2.0, 0.5, 1.0]";
   Experiment experiment = parse_experiment(noiseless(text, 0.5), "test.toml");
   experiment.curves[0].steps = 2000;
   experiment.curves[0].checkpoint_steps = {0, 500, 1000, 2000};

@@ -35,8 +35,17 @@ Words block_of(std::uint64_t seed, std::uint64_t path, std::uint64_t block) {
 
 /// Numbers that have zeros and ones in every half.
 std::vector<std::uint64_t> corners() {
-  return {0, 1, 2, 0xffffffffu, 0x100000000u, 0x100000001u, 0x8000000000000000u, 0xffffffff00000000u, 0xfffffffffffffffeu,
-          0xffffffffffffffffu, 0x0123456789abcdefu};
+  return {0,
+          1,
+          2,
+          0xffffffffu,
+          0x100000000u,
+          0x100000001u,
+          0x8000000000000000u,
+          0xffffffff00000000u,
+          0xfffffffffffffffeu,
+          0xffffffffffffffffu,
+          0x0123456789abcdefu};
 }
 
 TEST(Philox, GivesThePublishedAnswers) {
@@ -59,8 +68,9 @@ TEST(Philox, GivesThePublishedAnswers) {
 TEST(Philox, EqualsRandom123) {
 #if defined(PATHBOUND_HAVE_RANDOM123)
   const auto reference = [](std::uint64_t seed, std::uint64_t path, std::uint64_t block) {
-    const r123::Philox4x32::ctr_type counter = {{static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32),
-                                                 static_cast<std::uint32_t>(path), static_cast<std::uint32_t>(path >> 32)}};
+    const r123::Philox4x32::ctr_type counter = {
+        {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), static_cast<std::uint32_t>(path),
+         static_cast<std::uint32_t>(path >> 32)}};
     const r123::Philox4x32::key_type key = {{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)}};
     const auto r = r123::Philox4x32()(counter, key);
     return Words{r[0], r[1], r[2], r[3]};
@@ -81,15 +91,18 @@ TEST(Philox, EqualsRandom123) {
 template <class F>
 void expect_stream_equals_blocks() {
   std::mt19937_64 engine(6);
-  for (const Purpose q : {Purpose::gradient_noise, Purpose::compressor, Purpose::refinement, Purpose::start, Purpose::model_noise,
-                          Purpose::selector}) {
+  for (const Purpose q : {Purpose::gradient_noise, Purpose::compressor, Purpose::refinement, Purpose::start,
+                          Purpose::model_noise, Purpose::selector}) {
     for (int i = 0; i < 300; ++i) {
       const std::uint64_t seed = engine(), path = i % 3 == 0 ? engine() : engine() >> 40;
       // Blocks around a change of the high word too.
-      const std::uint64_t block = first_block(q) + (i % 2 == 0 ? engine() >> 30 : (engine() >> 60 << 32) + 0xffffffffu - engine() % 2);
+      const std::uint64_t block =
+          first_block(q) + (i % 2 == 0 ? engine() >> 30 : (engine() >> 60 << 32) + 0xffffffffu - engine() % 2);
       PathStream<F> stream;
-      stream.init(seed, static_cast<BitsOf<F>>(static_cast<std::uint32_t>(path)), static_cast<std::uint32_t>(path >> 32), q);
-      if (stream.block_hi != static_cast<std::uint32_t>(block >> 32)) stream.seek_high(static_cast<std::uint32_t>(block >> 32));
+      stream.init(seed, static_cast<BitsOf<F>>(static_cast<std::uint32_t>(path)),
+                  static_cast<std::uint32_t>(path >> 32), q);
+      if (stream.block_hi != static_cast<std::uint32_t>(block >> 32))
+        stream.seek_high(static_cast<std::uint32_t>(block >> 32));
       BitsOf<F> out[4];
       stream.block(static_cast<std::uint32_t>(block), out);
       const Words expected = block_of(seed, path, block);
@@ -104,9 +117,11 @@ TEST(Philox, StreamWithHoistedProductsEqualsThePlainGenerator) {
 }
 
 TEST(RandomWords, AreTheWordsOfConsecutiveBlocksFromAnyOffset) {
-  for (const std::uint64_t base : {std::uint64_t(0), std::uint64_t(5) << 60, (std::uint64_t(1) << 34) - 6, ~std::uint64_t(0) - 100}) {
+  for (const std::uint64_t base :
+       {std::uint64_t(0), std::uint64_t(5) << 60, (std::uint64_t(1) << 34) - 6, ~std::uint64_t(0) - 100}) {
     for (std::uint64_t shift = 0; shift < 9; ++shift) {
-      for (const std::size_t count : {std::size_t(0), std::size_t(1), std::size_t(3), std::size_t(4), std::size_t(5), std::size_t(31)}) {
+      for (const std::size_t count :
+           {std::size_t(0), std::size_t(1), std::size_t(3), std::size_t(4), std::size_t(5), std::size_t(31)}) {
         std::vector<std::uint32_t> words(count + 1, 0xdeadbeefu);
         random_words(42, 7, base + shift, count, words.data());
         for (std::size_t i = 0; i < count; ++i) {
@@ -120,7 +135,7 @@ TEST(RandomWords, AreTheWordsOfConsecutiveBlocksFromAnyOffset) {
 }
 
 TEST(RandomWords, PurposeQStartsAtWordQTimesTwoToTheSixty) {
-  const std::array<Purpose, 6> purposes = {Purpose::gradient_noise, Purpose::compressor, Purpose::refinement,
+  const std::array<Purpose, 6> purposes = {Purpose::gradient_noise, Purpose::compressor,  Purpose::refinement,
                                            Purpose::start,          Purpose::model_noise, Purpose::selector};
   for (std::size_t q = 0; q < purposes.size(); ++q) {
     EXPECT_EQ(static_cast<std::size_t>(purposes[q]), q);

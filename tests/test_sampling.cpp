@@ -28,13 +28,15 @@ namespace {
 // ---------------------------------------------------------------- uniforms
 
 TEST(Uniform, FloatIsOneWordRoundedTwiceAndNeverZeroOrOne) {
-  std::vector<std::uint32_t> words = {0u, 1u, 2u, 3u, 0x7fffffffu, 0x80000000u, 0xfffffffeu, 0xffffffffu, 0xffffff00u, 0xfffffe80u};
+  std::vector<std::uint32_t> words = {0u,          1u,          2u,          3u,          0x7fffffffu,
+                                      0x80000000u, 0xfffffffeu, 0xffffffffu, 0xffffff00u, 0xfffffe80u};
   std::mt19937 engine(1);
   for (int i = 0; i < 200000; ++i) words.push_back(engine() >> (i % 32));
   for (const std::uint32_t w : words) {
     // float(w >> 1), then w' 2^-31 + 2^-32 rounded once (exact in long double), then the cap.
     const auto rounded = static_cast<float>(w >> 1);
-    const auto u = std::min(static_cast<float>(static_cast<long double>(rounded) * 0x1p-31L + 0x1p-32L), 1.0f - 0x1p-24f);
+    const auto u =
+        std::min(static_cast<float>(static_cast<long double>(rounded) * 0x1p-31L + 0x1p-32L), 1.0f - 0x1p-24f);
     ASSERT_EQ(uniform<float>(w), u) << w;
     ASSERT_GE(u, 0x1p-32f);
     ASSERT_LT(u, 1.0f);
@@ -46,7 +48,8 @@ TEST(Uniform, FloatIsOneWordRoundedTwiceAndNeverZeroOrOne) {
 TEST(Uniform, DoubleIsTheTop53BitsOfTwoWordsPlusAHalf) {
   std::mt19937 engine(2);
   for (int i = 0; i < 200000; ++i) {
-    const std::uint32_t first = i < 4 ? (i & 1 ? ~0u : 0u) : engine(), second = i < 4 ? (i & 2 ? ~0u : 0u) : engine() >> (i % 32);
+    const std::uint32_t first = i < 4 ? (i & 1 ? ~0u : 0u) : engine(),
+                        second = i < 4 ? (i & 2 ? ~0u : 0u) : engine() >> (i % 32);
     const std::uint64_t z = ((static_cast<std::uint64_t>(second) << 32) | first) >> 11;
     const double u = std::min((static_cast<double>(z) + 0.5) * 0x1p-53, 1.0 - 0x1p-53);
     const std::uint64_t words[4] = {first | 0xabcd00000000u, second, 0, 0};  // high halves of lanes do not count
@@ -57,13 +60,14 @@ TEST(Uniform, DoubleIsTheTop53BitsOfTwoWordsPlusAHalf) {
 }
 
 TEST(Uniform, FloatCutsTheVarianceOfHeavyTailsAsDocumented) {
-  // Var zeta = nu int_0^1 (u^(-2/nu) - 1) du, of which the sum over the words misses about (zeta(a)(1 - 2^a)) 2^(-31 (1-a)),
-  // a = 2/nu: the midpoint rule at the singularity. Double has 53 bits in place of 31.
+  // Var zeta = nu int_0^1 (u^(-2/nu) - 1) du, of which the sum over the words misses about (zeta(a)(1 - 2^a)) 2^(-31
+  // (1-a)), a = 2/nu: the midpoint rule at the singularity. Double has 53 bits in place of 31.
   for (const auto& [nu, share] : {std::pair{2.1, 0.343}, {2.3, 0.053}, {2.5, 0.0112}, {3.0, 0.0005}}) {
     const double a = 2.0 / nu;
     double sum = 0.0;
     const int n = 1 << 20;
-    for (int w = 0; w < n; ++w) sum += std::pow(static_cast<double>(uniform<float>(static_cast<std::uint32_t>(2 * w))), -a) * 0x1p-31;
+    for (int w = 0; w < n; ++w)
+      sum += std::pow(static_cast<double>(uniform<float>(static_cast<std::uint32_t>(2 * w))), -a) * 0x1p-31;
     const double missing = std::pow(n * 0x1p-31, 1.0 - a) / (1.0 - a) - sum;
     const double hurwitz = boost::math::zeta(a) * (1.0 - std::exp2(a)) * std::exp2(-31.0 * (1.0 - a));
     EXPECT_NEAR(missing, hurwitz, 1e-3 * hurwitz) << nu;
@@ -109,7 +113,8 @@ template <class R>
 std::vector<R> sample(LawKind law, double nu, int dim, std::uint64_t seed, std::uint64_t rows) {
   std::vector<R> all;
   all.reserve(rows * static_cast<std::uint64_t>(dim));
-  sample_noise<R>(law, nu, dim, seed, rows, [&](const R* v, std::size_t count) { all.insert(all.end(), v, v + count); });
+  sample_noise<R>(law, nu, dim, seed, rows,
+                  [&](const R* v, std::size_t count) { all.insert(all.end(), v, v + count); });
   EXPECT_EQ(all.size(), rows * static_cast<std::uint64_t>(dim));
   return all;
 }
@@ -118,7 +123,8 @@ template <class R>
 void expect_addresses_of_variates() {
   for (const int dim : {1, 2, 3, 7, 40}) {
     const auto normals = sample<R>(LawKind::gaussian, 0.0, dim, 5, 50);
-    for (std::size_t n = 0; n < normals.size(); ++n) ASSERT_NEAR(normals[n], normal_at<R>(5, 0, n), accuracy<R> * 6.0) << n;
+    for (std::size_t n = 0; n < normals.size(); ++n)
+      ASSERT_NEAR(normals[n], normal_at<R>(5, 0, n), accuracy<R> * 6.0) << n;
     for (const double nu : {0.5, 1.0, 1.6, 2.0, 3.0, 30.0}) {
       // sqrt(nu (u^(-2/nu) - 1)) cos(2 pi v), two uniforms a variate.
       const auto t = sample<R>(LawKind::student_t, nu, dim, 5, 50);
@@ -134,7 +140,8 @@ void expect_addresses_of_variates() {
         double p = std::sqrt(nu);
         for (std::size_t i = 0; i < pairs; ++i) {
           const UniformAt<R> u(5, 0, 2 * (row * pairs + i)), v(5, 0, 2 * (row * pairs + i) + 1);
-          const double degrees = nu + 2.0 * static_cast<double>(i), r = p * std::sqrt(std::expm1(-2.0 / degrees * std::log(u.value)));
+          const double degrees = nu + 2.0 * static_cast<double>(i),
+                       r = p * std::sqrt(std::expm1(-2.0 / degrees * std::log(u.value)));
           const std::size_t at = row * static_cast<std::size_t>(dim) + 2 * i;
           const double tolerance = accuracy<R> * (1.0 + 4.0 / nu + static_cast<double>(i)) * r;
           ASSERT_NEAR(m[at], r * cos_of(v.turn), tolerance);
@@ -156,26 +163,32 @@ TEST(Noise, EveryVariateIsMadeOfItsOwnWords) {
 template <class R>
 void expect_normals_of_the_engine(int dim, int workers, const std::string& method_of_one) {
   // Step k, worker i, coordinate j uses normal (k N + i) d + j, also where a pair straddles two steps.
-  const std::string text = std::string("seed = 21\nprecision = \"") + (sizeof(R) == 4 ? "float" : "double") +
-                           "\"\npaths = 40\nsteps = 9\ncheckpoints = 9\n[objective]\nkind = \"quadratic\"\ndim = " + std::to_string(dim) +
-                           "\nspectrum = { kind = \"linear\", min = 0.5, max = 0.5 }\nstart = 0.25\n[workers]\ncount = " + std::to_string(workers) +
-                           "\n[[curve]]\nname = \"c\"\neta = 0.5\n" + method_of_one;
+  const std::string text =
+      std::string("seed = 21\nprecision = \"") + (sizeof(R) == 4 ? "float" : "double") +
+      "\"\npaths = 40\nsteps = 9\ncheckpoints = 9\n[objective]\nkind = \"quadratic\"\ndim = " + std::to_string(dim) +
+      "\nspectrum = { kind = \"linear\", min = 0.5, max = 0.5 }\nstart = 0.25\n[workers]\ncount = " +
+      std::to_string(workers) + "\n[[curve]]\nname = \"c\"\neta = 0.5\n" + method_of_one;
   SCOPED_TRACE(text);
   const Experiment experiment = parse_experiment(text, "test.toml");
   const Objective objective(experiment.objective);
   const CurveSpec<R> spec(experiment, experiment.curves[0], objective);
   for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
     if (!isa_available(isa)) continue;
-    for (const std::uint64_t path : {std::uint64_t(0), std::uint64_t(1), std::uint64_t(37), (std::uint64_t(3) << 32) + 17}) {
+    for (const std::uint64_t path :
+         {std::uint64_t(0), std::uint64_t(1), std::uint64_t(37), (std::uint64_t(3) << 32) + 17}) {
       std::vector<double> x;
       trace_cpu<R>(spec.spec, path, isa, [&](std::uint64_t step, const double* now, double, double, bool) {
         for (int j = 0; step > 0 && j < dim; ++j) {
           double mean = 0.0;
           for (int i = 0; i < workers; ++i)
-            mean += normal_at<R>(21, path, ((step - 1) * static_cast<std::uint64_t>(workers) + static_cast<std::uint64_t>(i)) * static_cast<std::uint64_t>(dim) +
-                                               static_cast<std::uint64_t>(j)) / workers;
+            mean += normal_at<R>(21, path,
+                                 ((step - 1) * static_cast<std::uint64_t>(workers) + static_cast<std::uint64_t>(i)) *
+                                         static_cast<std::uint64_t>(dim) +
+                                     static_cast<std::uint64_t>(j)) /
+                    workers;
           const double before = x[static_cast<std::size_t>(j)];
-          ASSERT_NEAR(now[j], before - 0.5 * (0.5 * before + mean), 4.0 * accuracy<R>) << "step " << step << " coordinate " << j;
+          ASSERT_NEAR(now[j], before - 0.5 * (0.5 * before + mean), 4.0 * accuracy<R>)
+              << "step " << step << " coordinate " << j;
         }
         x.assign(now, now + dim);
       });
@@ -190,6 +203,34 @@ TEST(Noise, EngineGivesStepKWorkerIItsNormalsInOrder) {
   }
 }
 
+template <class R>
+void expect_normals_across_high_words() {
+  const std::uint64_t path = (std::uint64_t(7) << 32) + 3, n = uniforms_per_block<R>;
+  const BitsOf<R> low[1] = {static_cast<BitsOf<R>>(3)};
+  for (const std::uint64_t block :
+       {std::uint64_t(0), std::uint64_t(5), std::uint64_t(0xfffffffe), std::uint64_t(0xffffffff),
+        std::uint64_t(0x100000000), (std::uint64_t(1) << 58) - 40}) {
+    NoiseWindow<R, 1, 32> window;
+    window.init(17, low, 7, LawKind::gaussian, 0.0, 1);
+    R normals[4];
+    window.normals_of(0, window.seek_block(block), normals);
+    for (std::uint64_t i = 0; i < n; ++i)
+      EXPECT_NEAR(normals[i], normal_at<R>(17, path, block * n + i), accuracy<R> * 6.0) << block;
+    // The window goes on with the next block, whatever its high word.
+    for (std::uint64_t i = 0; i < 40;) {
+      int got;
+      const R* more = window.take(40, got);
+      for (int l = 0; l < got; ++l, ++i)
+        ASSERT_NEAR(more[l], normal_at<R>(17, path, (block + 1) * n + i), accuracy<R> * 6.0) << block << " " << i;
+    }
+  }
+}
+
+TEST(Noise, BlocksBeyondTwoToTheThirtyTwoAreReached) {
+  expect_normals_across_high_words<float>();
+  expect_normals_across_high_words<double>();
+}
+
 // ---------------------------------------------------------------- distributions
 
 double cdf_of(LawKind law, double nu, double x) {
@@ -201,8 +242,9 @@ struct Law {
   LawKind kind;
   double nu;
 };
-const Law laws[] = {{LawKind::gaussian, 0.0},  {LawKind::student_t, 0.5}, {LawKind::student_t, 1.0}, {LawKind::student_t, 1.6},
-                    {LawKind::student_t, 2.0}, {LawKind::student_t, 3.0}, {LawKind::student_t, 30.0}};
+const Law laws[] = {{LawKind::gaussian, 0.0},  {LawKind::student_t, 0.5}, {LawKind::student_t, 1.0},
+                    {LawKind::student_t, 1.6}, {LawKind::student_t, 2.0}, {LawKind::student_t, 3.0},
+                    {LawKind::student_t, 30.0}};
 
 template <class R>
 void expect_distributions() {
@@ -233,8 +275,9 @@ void expect_tails(std::uint64_t n) {
     const double chances[] = {1e-4, 1e-5, 1e-6};
     double limits[3], above[3] = {}, below[3] = {};
     for (int i = 0; i < 3; ++i)
-      limits[i] = law.kind == LawKind::gaussian ? boost::math::quantile(boost::math::complement(boost::math::normal(), chances[i]))
-                                                : boost::math::quantile(boost::math::complement(boost::math::students_t(law.nu), chances[i]));
+      limits[i] = law.kind == LawKind::gaussian
+                      ? boost::math::quantile(boost::math::complement(boost::math::normal(), chances[i]))
+                      : boost::math::quantile(boost::math::complement(boost::math::students_t(law.nu), chances[i]));
     sample_noise<R>(law.kind, law.nu, 1, 32, n, [&](const R* v, std::size_t count) {
       for (std::size_t k = 0; k < count; ++k) {
         const auto x = static_cast<double>(v[k]);
@@ -266,7 +309,8 @@ void expect_multivariate_t() {
     std::vector<double> length, first(rows), last(rows), direction(rows);
     for (std::size_t r = 0; r < rows; ++r) {
       double square = 0.0;
-      for (std::size_t j = 0; j < d; ++j) square += static_cast<double>(draws[r * d + j]) * static_cast<double>(draws[r * d + j]);
+      for (std::size_t j = 0; j < d; ++j)
+        square += static_cast<double>(draws[r * d + j]) * static_cast<double>(draws[r * d + j]);
       length.push_back(square / dim);
       first[r] = static_cast<double>(draws[r * d]);
       last[r] = static_cast<double>(draws[r * d + d - 1]);
@@ -275,7 +319,8 @@ void expect_multivariate_t() {
       for (std::size_t j = 0; j < d; ++j) sum += (j % 2 == 0 ? 1.0 : -1.0) * static_cast<double>(draws[r * d + j]);
       direction[r] = sum / std::sqrt(static_cast<double>(dim));
     }
-    EXPECT_TRUE(stat::kolmogorov_fits(length, [&](double x) { return boost::math::cdf(boost::math::fisher_f(dim, nu), x); }));
+    EXPECT_TRUE(
+        stat::kolmogorov_fits(length, [&](double x) { return boost::math::cdf(boost::math::fisher_f(dim, nu), x); }));
     const auto marginal = [&](double x) { return cdf_of(LawKind::student_t, nu, x); };
     EXPECT_TRUE(stat::kolmogorov_fits(first, marginal));
     EXPECT_TRUE(stat::kolmogorov_fits(last, marginal));
@@ -289,14 +334,15 @@ TEST(MultivariateT, LengthMarginalsAndDirectionsFollowTheirLaws) {
 }
 
 TEST(MultivariateT, SquaresOfAWorkersCoordinatesAreCorrelatedAndRowsAreNot) {
-  // E x_i^2 x_j^2 = nu^2/((nu-2)(nu-4)) for i != j: in a pair, across pairs, with the odd last coordinate. Between rows the
-  // product of the variances, (nu/(nu-2))^2.
+  // E x_i^2 x_j^2 = nu^2/((nu-2)(nu-4)) for i != j: in a pair, across pairs, with the odd last coordinate. Between rows
+  // the product of the variances, (nu/(nu-2))^2.
   const double nu = 14.0, variance = nu / (nu - 2.0);
   const std::size_t rows = 400000, d = 5;
   const auto draws = sample<double>(LawKind::multivariate_t, nu, 5, 43, rows);
   const auto product = [&](std::size_t i, std::size_t j, std::size_t shift) {
     std::vector<double> v;
-    for (std::size_t r = 0; r + shift < rows; ++r) v.push_back(std::pow(draws[r * d + i] * draws[(r + shift) * d + j], 2.0));
+    for (std::size_t r = 0; r + shift < rows; ++r)
+      v.push_back(std::pow(draws[r * d + i] * draws[(r + shift) * d + j], 2.0));
     return stat::moments_of_sample(v);
   };
   for (const auto& [i, j] : {std::pair<std::size_t, std::size_t>{0, 1}, {0, 2}, {1, 4}, {2, 3}, {3, 4}}) {
