@@ -152,25 +152,31 @@ int run(int argc, char** argv) {
   for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
     if (!isa_available(isa)) continue;
     const std::string suffix = std::string("/") + name_of(isa);
-    const FloorKernels floor = isa == Isa::scalar   ? scalar_floor()
+    const FloorKernels floor = isa == Isa::scalar ? scalar_floor()
 #if defined(PATHBOUND_X86)
                                : isa == Isa::avx512 ? avx512_floor()
                                : isa == Isa::avx2   ? avx2_floor()
 #endif
-                                                    : scalar_floor();
+                                                  : scalar_floor();
     const auto unit = benchmark::kMillisecond;
-    benchmark::RegisterBenchmark(("floor_bits" + suffix).c_str(), [=](benchmark::State& s) {
-      run_floor(s, floor.bits, threads);
-    })->UseRealTime()->Unit(unit);
-    benchmark::RegisterBenchmark(("floor_normals" + suffix).c_str(), [=](benchmark::State& s) {
-      run_floor(s, floor.normals, threads);
-    })->UseRealTime()->Unit(unit);
+    benchmark::RegisterBenchmark(("floor_bits" + suffix).c_str(),
+                                 [=](benchmark::State& s) { run_floor(s, floor.bits, threads); })
+        ->UseRealTime()
+        ->Unit(unit);
+    benchmark::RegisterBenchmark(("floor_normals" + suffix).c_str(),
+                                 [=](benchmark::State& s) { run_floor(s, floor.normals, threads); })
+        ->UseRealTime()
+        ->Unit(unit);
     const std::uint64_t slower = isa == Isa::scalar ? 16 : 1;  // the scalar form calls the library for each fma
     for (const Job& job : jobs) {
       const std::uint64_t paths = (job.label.starts_with("J1") ? 32768 : 1024) / shrink / slower + 1;
-      benchmark::RegisterBenchmark((job.label + suffix).c_str(), [=](benchmark::State& s) {
-        run_job(s, job, isa, threads, (paths + block_paths - 1) / block_paths * block_paths);
-      })->UseRealTime()->Unit(unit);
+      benchmark::RegisterBenchmark((job.label + suffix).c_str(),
+                                   [=](benchmark::State& s) {
+                                     run_job(s, job, isa, threads,
+                                             (paths + block_paths - 1) / block_paths * block_paths);
+                                   })
+          ->UseRealTime()
+          ->Unit(unit);
     }
   }
   Collector collector;

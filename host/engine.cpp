@@ -24,8 +24,11 @@ const CurveConfig& curve_named(const Experiment& experiment, const std::string& 
 int compressor_uniforms(const CurveConfig& curve, int dim) {
   int total = 0;
   switch (curve.compressor.kind) {
-    case CompressorKind::identity: break;
-    case CompressorKind::bernoulli: total = curve.workers.count * dim; break;
+    case CompressorKind::identity:
+      break;
+    case CompressorKind::bernoulli:
+      total = curve.workers.count * dim;
+      break;
     case CompressorKind::rand_k:
       for (const int k : curve.workers.k) total += std::min(k, dim - k);
       break;
@@ -67,8 +70,8 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
       w.keep = curve.workers.k[worker];
       w.inverse_keep = static_cast<R>(static_cast<double>(dim) / w.keep);
     } else if (curve.compressor.kind == CompressorKind::bernoulli) {
-      // p as a whole number of 2^-32: kept when the word is at most keep_below. The factor is the inverse of that number,
-      // so that E C(g) = g holds for the smallest p too.
+      // p as a whole number of 2^-32: kept when the word is at most keep_below. The factor is the inverse of that
+      // number, so that E C(g) = g holds for the smallest p too.
       const double words = std::clamp(std::round(curve.compressor.p * 0x1p32), 1.0, 0x1p32);
       w.keep_below = static_cast<std::uint32_t>(words - 1.0);
       w.inverse_keep = static_cast<R>(0x1p32 / words);
@@ -104,10 +107,11 @@ SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const
       return simulate_cpu<double>(CurveSpec<double>(experiment, curve, objective).spec, sim);
     return simulate_cpu<float>(CurveSpec<float>(experiment, curve, objective).spec, sim);
   } catch (const std::bad_alloc&) {
-    throw MachineError(fmt::format(
-        "out of memory: curve '{}' needs about {:.0f} MB for {} records on {} threads (fewer checkpoints or --threads?)",
-        curve.name, memory_estimate(experiment, options.threads) / 1e6, curve.checkpoint_steps.size(),
-        thread_count(options.threads)));
+    throw MachineError(
+        fmt::format("out of memory: curve '{}' needs about {:.0f} MB for {} records on {} threads (fewer checkpoints "
+                    "or --threads?)",
+                    curve.name, memory_estimate(experiment, options.threads) / 1e6, curve.checkpoint_steps.size(),
+                    thread_count(options.threads)));
   }
 }
 
@@ -120,7 +124,6 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
   for (const CurveConfig& curve : experiment.curves)
     total += static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
   double done = 0.0;
-  // The drawn band is simultaneous at the strictest level any verdict of the file asks for, 99% by default.
   for (const CurveConfig& curve : experiment.curves) {
     std::function<void(double)> progress;
     if (options.progress) progress = [&](double here) { options.progress(curve.name, done + here, total); };
@@ -135,8 +138,8 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
     const CurveConfig& config = curve_named(experiment, bound.curve);
     const auto curve = std::find_if(results.curves.begin(), results.curves.end(),
                                     [&](const Curve& c) { return c.name == bound.curve; });
-    results.bounds.push_back(judge(bound, evaluate_bound(bound.theorem, config, objective, *curve), config, *curve,
-                                   experiment.limit));
+    results.bounds.push_back(
+        judge(bound, evaluate_bound(bound.theorem, config, objective, *curve), config, *curve, experiment.limit));
   }
   cross_reference(results.bounds);
   return results;
@@ -148,8 +151,9 @@ Isa isa_from_environment() {
   for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
     if (std::string(wanted) != name_of(isa)) continue;
     if (!isa_available(isa))
-      throw InputError(fmt::format("PATHBOUND_ISA = {}: this machine (or this build) does not have it (it has up to {})",
-                                   wanted, name_of(best_isa())));
+      throw InputError(
+          fmt::format("PATHBOUND_ISA = {}: this machine (or this build) does not have it (it has up to {})", wanted,
+                      name_of(best_isa())));
     return isa;
   }
   throw InputError(fmt::format("PATHBOUND_ISA = {}: must be scalar, avx2 or avx512", wanted));

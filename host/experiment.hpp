@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The experiment file (TOML), validated and with every default and override resolved. docs/experiment.md lists the keys.
+// The experiment file (TOML), validated and with every default and override resolved. docs/experiment.md lists the
+// keys.
 #pragma once
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
@@ -37,12 +38,12 @@ struct ObjectiveConfig {
   std::vector<double> start;  ///< dim numbers
   // least_squares, logistic
   int rows = 0;
-  std::optional<int> rank;     ///< least_squares, synthetic: rank of A (default min(rows, dim))
-  double condition = 10.0;     ///< least_squares, synthetic: condition number of A^T A / n on its range
-  std::uint64_t data_seed = 1; ///< synthetic data
-  std::string file;            ///< CSV or LIBSVM data file, resolved against the experiment's folder; empty: synthetic
-  std::string file_as_given;   ///< the same as the experiment file names it
-  double lam = 0.0;            ///< logistic, saddle
+  std::optional<int> rank;      ///< least_squares, synthetic: rank of A (default min(rows, dim))
+  double condition = 10.0;      ///< least_squares, synthetic: condition number of A^T A / n on its range
+  std::uint64_t data_seed = 1;  ///< synthetic data
+  std::string file;             ///< CSV or LIBSVM data file, resolved against the experiment's folder; empty: synthetic
+  std::string file_as_given;    ///< the same as the experiment file names it
+  double lam = 0.0;             ///< logistic, saddle
 };
 
 struct NoiseConfig {

@@ -5,9 +5,9 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -68,8 +68,8 @@ class ProgressLine {
     const double seconds = std::chrono::duration<double>(now - start_).count();
     const double rate = path_steps / std::max(seconds, 1e-9);
     const double left = rate > 0 ? (total - path_steps) / rate : 0.0;
-    fmt::print(stderr, "\r\033[K{:.40}: {:3.0f}%  {:.3g} path-steps/s  {:.0f} s left", curve, 100.0 * path_steps / total,
-               rate, left);
+    fmt::print(stderr, "\r\033[K{:.40}: {:3.0f}%  {:.3g} path-steps/s  {:.0f} s left", curve,
+               100.0 * path_steps / total, rate, left);
     std::fflush(stderr);
     shown_ = true;
   }
@@ -101,9 +101,12 @@ int run(const std::vector<std::string>& files, const std::string& out, const Com
     try {
       const std::string path = find_experiment(file);
       const std::string stem = fs::path(path).stem().string();
-      const fs::path base = out.empty() ? fs::path("results") / stem : files.size() > 1 ? fs::path(out) / stem : fs::path(out);
+      const fs::path base = out.empty()        ? fs::path("results") / stem
+                            : files.size() > 1 ? fs::path(out) / stem
+                                               : fs::path(out);
       if (!seen.insert(base.lexically_normal().string()).second)
-        throw InputError(fmt::format("{}: another file would write to {} too (run them one by one with -o)", file, base.string()));
+        throw InputError(
+            fmt::format("{}: another file would write to {} too (run them one by one with -o)", file, base.string()));
       check_output_directory(base.string());
       experiments.push_back(load_experiment(path, common.overrides));
       directories.push_back(base.string());
@@ -116,13 +119,15 @@ int run(const std::vector<std::string>& files, const std::string& out, const Com
   bool as_expected = true;
   for (std::size_t i = 0; i < experiments.size(); ++i) {
     ProgressLine line(common.quiet);
-    options.progress = [&](const std::string& curve, double finished, double total) { line.update(curve, finished, total); };
+    options.progress = [&](const std::string& curve, double finished, double total) {
+      line.update(curve, finished, total);
+    };
     const Results results = run_experiment(experiments[i], options);
     line.clear();
     const nlohmann::ordered_json json = to_json(results);
-    write_files(directories[i], {{"results.json", to_text(json)},
-                                 {"curves.csv", to_csv(results)},
-                                 {"report.html", render_report(json)}});
+    write_files(
+        directories[i],
+        {{"results.json", to_text(json)}, {"curves.csv", to_csv(results)}, {"report.html", render_report(json)}});
     for (const Verdict& verdict : results.bounds) as_expected = as_expected && verdict.as_expected();
     if (!common.quiet) {
       if (i > 0) print("\n");
@@ -209,11 +214,12 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
         for (const Assumption& assumption : value.assumptions)
           if (assumption.status == AssumptionStatus::failed)
             why += fmt::format("{}{}: {}", why.empty() ? "" : "; ", assumption.name, assumption.detail);
-        print(fmt::format("  bound {} on '{}': {}\n", bound.theorem, bound.curve,
-                          why.empty() ? "applies, as far as can be said before the run" : "not applicable (" + why + ")"));
+        print(fmt::format(
+            "  bound {} on '{}': {}\n", bound.theorem, bound.curve,
+            why.empty() ? "applies, as far as can be said before the run" : "not applicable (" + why + ")"));
       }
-      print(fmt::format("  in all about {:.2g} s on {} threads ({}), {:.0f} MB\n", seconds, threads, name_of(options.isa),
-                        memory_estimate(experiment, common.threads) / 1e6));
+      print(fmt::format("  in all about {:.2g} s on {} threads ({}), {:.0f} MB\n", seconds, threads,
+                        name_of(options.isa), memory_estimate(experiment, common.threads) / 1e6));
     } catch (const InputError& error) {
       problems += problems.empty() ? error.what() : std::string("\n") + error.what();
     }
@@ -241,7 +247,8 @@ int list(const std::string& what) {
   if (all || what == "laws") print_components("laws", law_registry());
   if (all || what == "compressors") print_components("compressors", compressor_registry());
   if (all || what == "schedules") print_components("schedules", schedule_registry());
-  if (all || what == "adaptive") print("adaptive\n  none             no adaptive factor (the only one in this version)\n");
+  if (all || what == "adaptive")
+    print("adaptive\n  none             no adaptive factor (the only one in this version)\n");
   if (all || what == "bounds") {
     print("bounds\n");
     for (const BoundInfo& bound : bound_registry())
@@ -385,7 +392,8 @@ int bits(std::uint64_t seed, std::uint64_t path, std::uint64_t offset, std::uint
 CLI::Validator whole(std::uint64_t least, std::uint64_t most) {
   return CLI::Validator(
       [least, most](std::string& text) -> std::string {
-        const bool digits = !text.empty() && text.size() <= 20 && text.find_first_not_of("0123456789") == std::string::npos;
+        const bool digits =
+            !text.empty() && text.size() <= 20 && text.find_first_not_of("0123456789") == std::string::npos;
         bool fits = digits;
         std::uint64_t value = 0;
         for (const char c : text) {
@@ -433,14 +441,16 @@ int parse_and_run(int argc, char** argv) {
   add_common(check_command, true);
 
   std::string what;
-  CLI::App* list_command = app.add_subcommand("list", "what there is: objectives, methods, laws, bounds, experiments, ...");
+  CLI::App* list_command =
+      app.add_subcommand("list", "what there is: objectives, methods, laws, bounds, experiments, ...");
   list_command->add_option("WHAT", what)
-      ->check(CLI::IsMember({"objectives", "methods", "models", "laws", "compressors", "schedules", "adaptive", "bounds",
-                             "experiments", "devices"}));
+      ->check(CLI::IsMember({"objectives", "methods", "models", "laws", "compressors", "schedules", "adaptive",
+                             "bounds", "experiments", "devices"}));
 
   std::string file, curve;
   std::uint64_t path = 0, every = 1;
-  CLI::App* trace_command = app.add_subcommand("trace", "one path alone, step by step: the same bits as inside the run");
+  CLI::App* trace_command =
+      app.add_subcommand("trace", "one path alone, step by step: the same bits as inside the run");
   trace_command->add_option("FILE", file, "an experiment file, or the name of a shipped experiment")->required();
   trace_command->add_option("--curve", curve, "name of the curve")->required();
   trace_command->add_option("--path", path, "number of the path, from 0")->required()->check(whole(0, any64));
@@ -448,7 +458,8 @@ int parse_and_run(int argc, char** argv) {
   add_common(trace_command, false);
 
   SampleOptions s;
-  CLI::App* sample_command = app.add_subcommand("sample", "draws of the gradient noise (path 0, worker 0), a row a step");
+  CLI::App* sample_command =
+      app.add_subcommand("sample", "draws of the gradient noise (path 0, worker 0), a row a step");
   sample_command->add_option("--law", s.law, "gaussian, student_t or multivariate_t")
       ->required()
       ->check(CLI::IsMember({"gaussian", "student_t", "multivariate_t"}));
@@ -461,7 +472,8 @@ int parse_and_run(int argc, char** argv) {
 
   std::uint64_t seed = 0, offset = 0, n = 0;
   bool raw = false;
-  CLI::App* bits_command = app.add_subcommand("bits", "random words of a path (cuRAND's Philox4x32-10), for outside checks");
+  CLI::App* bits_command =
+      app.add_subcommand("bits", "random words of a path (cuRAND's Philox4x32-10), for outside checks");
   bits_command->add_option("--seed", seed)->required()->check(whole(0, seed_max));
   bits_command->add_option("--path", path)->required()->check(whole(0, any64));
   bits_command->add_option("--offset", offset, "first word")->check(whole(0, any64));

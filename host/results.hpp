@@ -43,6 +43,7 @@ std::string verdict_table(const Results& results, int width = 120);
 /// Writes all files into `directory` (made if missing): each to a temporary name beside its place first, all renamed
 /// at the end. Throws MachineError (disk full, no permission: exit 3) or InputError (the path is a file: exit 2) and
 /// then leaves nothing new behind.
-void write_files(const std::string& directory, const std::vector<std::pair<std::string, std::string>>& name_and_content);
+void write_files(const std::string& directory,
+                 const std::vector<std::pair<std::string, std::string>>& name_and_content);
 
 }  // namespace pathbound

@@ -60,8 +60,9 @@ std::string find_experiment(const std::string& file_or_name) {
     names.push_back(experiment.name);
   }
   const std::string close = toml_reader::nearest(file_or_name, names);
-  throw InputError(fmt::format("{}: no such file, and no shipped experiment of that name{} (see pathbound list experiments)",
-                               file_or_name, close.empty() ? "" : fmt::format(" (did you mean '{}'?)", close)));
+  throw InputError(
+      fmt::format("{}: no such file, and no shipped experiment of that name{} (see pathbound list experiments)",
+                  file_or_name, close.empty() ? "" : fmt::format(" (did you mean '{}'?)", close)));
 }
 
 void check_output_directory(const std::string& directory) {
@@ -69,8 +70,7 @@ void check_output_directory(const std::string& directory) {
   for (fs::path part = fs::path(directory).lexically_normal(); !part.empty(); part = part.parent_path()) {
     const fs::file_status status = fs::status(part, error);
     if (fs::is_directory(status)) return;
-    if (fs::exists(status))
-      throw InputError(fmt::format("-o {}: {} is not a folder", directory, part.string()));
+    if (fs::exists(status)) throw InputError(fmt::format("-o {}: {} is not a folder", directory, part.string()));
     if (part == part.parent_path()) return;
   }
 }

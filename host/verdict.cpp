@@ -214,7 +214,7 @@ class Judgement {
     } else if (blocked == samples_.size()) {
       v_.verdict = Expectation::holds;
       v_.reason = fmt::format(
-          "holds: at every checkpoint the {} upper limit is below the bound{}; at its largest (step "
+          "at every checkpoint the {} upper limit is below the bound{}; at its largest (step "
           "{}) the mean is {} of it",
           confidence(), v_.config.margin > 0.0 ? fmt::format(" x {:g}", 1.0 + v_.config.margin) : "", v_.worst_step,
           percent(v_.worst_ratio));
@@ -231,12 +231,16 @@ class Judgement {
     const std::string numbers = fmt::format("violated at step {}: mean {:.4g} [{} limit {:.4g}]", curve_.step[c],
                                             s.mean, confidence(), s.lower);
     const bool sde = v_.bound.speaks_of == "sde";
-    const double regime = curve_.regime.size() > c ? curve_.regime[c] : nan;
+    // The excess builds up on the way, so the regime that counts is the worst up to there.
+    std::size_t farthest = 0;
+    for (std::size_t i = 0; i <= c && i < curve_.regime.size(); ++i)
+      if (curve_.regime[i] < curve_.regime[farthest]) farthest = i;
+    const double regime = curve_.regime.empty() ? nan : curve_.regime[farthest];
     if (v_.bound.theorem == "B4" && regime < regime_reached) {
       v_.reason = fmt::format(
-          "{} exceeds the bound {:.4g} by {}; the linear regime of Theorem 4 is not reached there "
-          "(2Xi(Y)/(lY) = {:.2g})",
-          numbers, bound, excess, regime);
+          "{} exceeds the bound {:.4g} by {}; Theorem 4 takes 2Xi(y) for l y, but the path is not in that linear "
+          "regime (2Xi(Y)/(lY) = {:.2g} at step {})",
+          numbers, bound, excess, regime, curve_.step[farthest]);
     } else if (sde) {
       v_.reason =
           fmt::format("{} is above the bound {:.4g}; the theorem speaks of the SDE; the method exceeds it by {}",

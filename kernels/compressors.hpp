@@ -65,7 +65,8 @@ PATHBOUND_HD bool choose_subset(int dim, int keep, Words& words, BitsOf<ScalarOf
       // Many mask rows: each path looks into its own row, so lane by lane.
       for (int i = 0; i < got; ++i, ++j) {
         for (int lane = 0; lane < width; ++lane) {
-          const std::uint64_t product = static_cast<std::uint64_t>(w[i * width + lane]) * static_cast<std::uint32_t>(j + 1);
+          const std::uint64_t product =
+              static_cast<std::uint64_t>(w[i * width + lane]) * static_cast<std::uint32_t>(j + 1);
           int t = static_cast<int>(product >> 32);
           if (((mask[(t / bits) * width + lane] >> (t % bits)) & 1) != 0) t = j;
           mask[(t / bits) * width + lane] |= Word(Word(1) << (t % bits));

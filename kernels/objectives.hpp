@@ -83,12 +83,23 @@ PATHBOUND_HD bool is_separable(ObjectiveKind kind) {
 template <class F, class Use>
 PATHBOUND_HD void with_separable(const ObjectiveSpec<ScalarOf<F>>& spec, Use&& use) {
   switch (spec.kind) {
-    case ObjectiveKind::quadratic: use(Quadratic<F>(spec)); break;
-    case ObjectiveKind::quartic: use(Quartic<F>(spec)); break;
-    case ObjectiveKind::cosh: use(Cosh<F>(spec)); break;
-    case ObjectiveKind::sine_pl: use(SinePl<F>(spec)); break;
-    case ObjectiveKind::saddle: use(Saddle<F>(spec)); break;
-    default: break;
+    case ObjectiveKind::quadratic:
+      use(Quadratic<F>(spec));
+      break;
+    case ObjectiveKind::quartic:
+      use(Quartic<F>(spec));
+      break;
+    case ObjectiveKind::cosh:
+      use(Cosh<F>(spec));
+      break;
+    case ObjectiveKind::sine_pl:
+      use(SinePl<F>(spec));
+      break;
+    case ObjectiveKind::saddle:
+      use(Saddle<F>(spec));
+      break;
+    default:
+      break;
   }
 }
 
@@ -102,7 +113,8 @@ PATHBOUND_HD void gradient(const ObjectiveSpec<ScalarOf<F>>& spec, const ScalarO
     // grad f = (A^T A / n)(x - x*)
     for (int i = 0; i < dim; ++i) {
       const ScalarOf<F>* row = spec.gram + static_cast<std::int64_t>(i) * dim;
-      store(g + i * stride, tree_sum<F>(dim, [&](int j) { return F(row[j]) * (load<F>(x + j * stride) - F(spec.x_star[j])); }));
+      store(g + i * stride,
+            tree_sum<F>(dim, [&](int j) { return F(row[j]) * (load<F>(x + j * stride) - F(spec.x_star[j])); }));
     }
   } else if (spec.kind == ObjectiveKind::logistic) {
     // grad f = -(1/n) sum_r y_r a_r / (1 + e^{m_r}) + lam x, m_r = y_r a_r . x

@@ -87,8 +87,12 @@ template <>
 PATHBOUND_HD f64x4 from_bits<f64x4>(u64x4 u) {
   return _mm256_castsi256_pd(u.v);
 }
-PATHBOUND_HD f32x8 abs(f32x8 a) { return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(a.v), _mm256_set1_epi32(0x7fffffff))); }
-PATHBOUND_HD f64x4 abs(f64x4 a) { return _mm256_castsi256_pd(_mm256_and_si256(_mm256_castpd_si256(a.v), _mm256_set1_epi64x(0x7fffffffffffffffll))); }
+PATHBOUND_HD f32x8 abs(f32x8 a) {
+  return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(a.v), _mm256_set1_epi32(0x7fffffff)));
+}
+PATHBOUND_HD f64x4 abs(f64x4 a) {
+  return _mm256_castsi256_pd(_mm256_and_si256(_mm256_castpd_si256(a.v), _mm256_set1_epi64x(0x7fffffffffffffffll)));
+}
 
 // ---- integers
 PATHBOUND_HD u32x8 operator+(u32x8 a, u32x8 b) { return _mm256_add_epi32(a.v, b.v); }
@@ -117,7 +121,8 @@ PATHBOUND_HD f64x4 int_to_real(u64x4 a) {
 PATHBOUND_HD f64x4 uint53_to_real(u64x4 a) {
   const __m256i hi = _mm256_or_si256(_mm256_srli_epi64(a.v, 32), _mm256_set1_epi64x(0x4530000000000000ll));
   const __m256i lo = _mm256_blend_epi32(a.v, _mm256_set1_epi64x(0x4330000000000000ll), 0xAA);
-  const __m256d h = _mm256_sub_pd(_mm256_castsi256_pd(hi), _mm256_castsi256_pd(_mm256_set1_epi64x(0x4530000000100000ll)));
+  const __m256d h =
+      _mm256_sub_pd(_mm256_castsi256_pd(hi), _mm256_castsi256_pd(_mm256_set1_epi64x(0x4530000000100000ll)));
   return _mm256_add_pd(h, _mm256_castsi256_pd(lo));
 }
 PATHBOUND_HD void mul_wide(u32x8 a, std::uint32_t m, u32x8& hi, u32x8& lo) {
@@ -160,8 +165,12 @@ PATHBOUND_HD m32x8 mask_not(m32x8 a) { return {_mm256_xor_si256(a.v, _mm256_set1
 PATHBOUND_HD m64x4 mask_not(m64x4 a) { return {_mm256_xor_si256(a.v, _mm256_set1_epi32(-1))}; }
 PATHBOUND_HD bool any(m32x8 m) { return _mm256_testz_si256(m.v, m.v) == 0; }
 PATHBOUND_HD bool any(m64x4 m) { return _mm256_testz_si256(m.v, m.v) == 0; }
-PATHBOUND_HD f32x8 select_top_bit(u32x8 s, f32x8 a, f32x8 b) { return _mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(s.v)); }
-PATHBOUND_HD f64x4 select_top_bit(u64x4 s, f64x4 a, f64x4 b) { return _mm256_blendv_pd(b.v, a.v, _mm256_castsi256_pd(s.v)); }
+PATHBOUND_HD f32x8 select_top_bit(u32x8 s, f32x8 a, f32x8 b) {
+  return _mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(s.v));
+}
+PATHBOUND_HD f64x4 select_top_bit(u64x4 s, f64x4 a, f64x4 b) {
+  return _mm256_blendv_pd(b.v, a.v, _mm256_castsi256_pd(s.v));
+}
 
 PATHBOUND_HD std::uint32_t mask_bits(m32x8 m) {
   return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(m.v)));
@@ -184,14 +193,18 @@ PATHBOUND_HD f32x8 load<f32x8>(const float* p) {
   return _mm256_loadu_ps(p);
 }
 PATHBOUND_HD void store(float* p, f32x8 a) { _mm256_storeu_ps(p, a.v); }
-PATHBOUND_HD u32x8 load_bits(const std::uint32_t* p, f32x8) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+PATHBOUND_HD u32x8 load_bits(const std::uint32_t* p, f32x8) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
 PATHBOUND_HD void store_bits(std::uint32_t* p, u32x8 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.v); }
 template <>
 PATHBOUND_HD f64x4 load<f64x4>(const double* p) {
   return _mm256_loadu_pd(p);
 }
 PATHBOUND_HD void store(double* p, f64x4 a) { _mm256_storeu_pd(p, a.v); }
-PATHBOUND_HD u64x4 load_bits(const std::uint64_t* p, f64x4) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+PATHBOUND_HD u64x4 load_bits(const std::uint64_t* p, f64x4) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
 PATHBOUND_HD void store_bits(std::uint64_t* p, u64x4 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.v); }
 }  // namespace PATHBOUND_ISA
 }  // namespace pathbound

@@ -87,8 +87,12 @@ template <>
 PATHBOUND_HD f64x8 from_bits<f64x8>(u64x8 u) {
   return _mm512_castsi512_pd(u.v);
 }
-PATHBOUND_HD f32x16 abs(f32x16 a) { return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7fffffff))); }
-PATHBOUND_HD f64x8 abs(f64x8 a) { return _mm512_castsi512_pd(_mm512_and_si512(_mm512_castpd_si512(a.v), _mm512_set1_epi64(0x7fffffffffffffffll))); }
+PATHBOUND_HD f32x16 abs(f32x16 a) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7fffffff)));
+}
+PATHBOUND_HD f64x8 abs(f64x8 a) {
+  return _mm512_castsi512_pd(_mm512_and_si512(_mm512_castpd_si512(a.v), _mm512_set1_epi64(0x7fffffffffffffffll)));
+}
 
 // ---- integers
 PATHBOUND_HD u32x16 operator+(u32x16 a, u32x16 b) { return _mm512_add_epi32(a.v, b.v); }
@@ -148,8 +152,12 @@ PATHBOUND_HD m32x16 mask_not(m32x16 a) { return {static_cast<__mmask16>(~a.v)}; 
 PATHBOUND_HD m64x8 mask_not(m64x8 a) { return {static_cast<__mmask8>(~a.v)}; }
 PATHBOUND_HD bool any(m32x16 m) { return m.v != 0; }
 PATHBOUND_HD bool any(m64x8 m) { return m.v != 0; }
-PATHBOUND_HD f32x16 select_top_bit(u32x16 s, f32x16 a, f32x16 b) { return _mm512_mask_blend_ps(_mm512_movepi32_mask(s.v), b.v, a.v); }
-PATHBOUND_HD f64x8 select_top_bit(u64x8 s, f64x8 a, f64x8 b) { return _mm512_mask_blend_pd(_mm512_movepi64_mask(s.v), b.v, a.v); }
+PATHBOUND_HD f32x16 select_top_bit(u32x16 s, f32x16 a, f32x16 b) {
+  return _mm512_mask_blend_ps(_mm512_movepi32_mask(s.v), b.v, a.v);
+}
+PATHBOUND_HD f64x8 select_top_bit(u64x8 s, f64x8 a, f64x8 b) {
+  return _mm512_mask_blend_pd(_mm512_movepi64_mask(s.v), b.v, a.v);
+}
 
 PATHBOUND_HD std::uint32_t mask_bits(m32x16 m) { return m.v; }
 PATHBOUND_HD std::uint32_t mask_bits(m64x8 m) { return m.v; }

@@ -21,13 +21,13 @@ struct Trace {
 
 /// Where a block leaves its results.
 struct BlockOutput {
-  Record* records = nullptr;              ///< one a checkpoint
+  Record* records = nullptr;  ///< one a checkpoint
   /// One more than the histogram bin of each path at each checkpoint, 0 for paths that are missing or diverged: 32
   /// numbers, bins_stride apart. May be null.
   std::uint16_t* bins = nullptr;
   std::int64_t bins_stride = 0;
-  const Trace* trace = nullptr;           ///< may be null
-  const std::atomic<bool>* stop = nullptr;         ///< may be null; when true the block is given up
+  const Trace* trace = nullptr;                      ///< may be null
+  const std::atomic<bool>* stop = nullptr;           ///< may be null; when true the block is given up
   std::atomic<std::uint64_t>* steps_done = nullptr;  ///< may be null; counts steps of blocks for the progress line
 };
 
@@ -64,7 +64,8 @@ class BlockRun {
     g_ = x_ + dim * width;
     sum_ = g_ + dim * width;
     scratch_ = sum_ + dim * width;
-    mask_ = reinterpret_cast<Word*>(scratch_ + (spec.objective.kind == ObjectiveKind::logistic ? spec.objective.n_rows : 0) * width);
+    mask_ = reinterpret_cast<Word*>(
+        scratch_ + (spec.objective.kind == ObjectiveKind::logistic ? spec.objective.n_rows : 0) * width);
 
     const std::uint64_t first = block * block_paths;
     alive_ = 0;
@@ -104,7 +105,8 @@ class BlockRun {
     const int dim = spec_.objective.dim;
     int next = 0;
     for (std::uint64_t k = 0;; ++k) {
-      for (int p = 0; p < P; ++p) gradient<F>(spec_.objective, x_ + p * lanes, width, g_ + p * lanes, scratch_ + p * lanes);
+      for (int p = 0; p < P; ++p)
+        gradient<F>(spec_.objective, x_ + p * lanes, width, g_ + p * lanes, scratch_ + p * lanes);
       if (spec_.track_gradient) track_gradient();
       if (k == spec_.checkpoint_steps[next]) {
         record(k, next);
@@ -125,9 +127,8 @@ class BlockRun {
       }
       for (int i = 0; i < spec_.n_workers; ++i) add_worker(spec_.workers[i]);
       const F factor(static_cast<R>(-(eta / spec_.n_workers)));
-      for (int j = 0; j < dim; ++j)
-        PATHBOUND_UNROLL
-        for (int p = 0; p < P; ++p) store(row(x_, j, p), fma(factor, load<F>(row(sum_, j, p)), load<F>(row(x_, j, p))));
+      for (int j = 0; j < dim; ++j) PATHBOUND_UNROLL
+      for (int p = 0; p < P; ++p) store(row(x_, j, p), fma(factor, load<F>(row(sum_, j, p)), load<F>(row(x_, j, p))));
     }
   }
 
@@ -185,13 +186,12 @@ class BlockRun {
     F s[P];
     PATHBOUND_UNROLL
     for (int p = 0; p < P; ++p) s[p] = load<F>(scale_ + p * lanes);
-    for (int i = 0; i < count; ++i)
-      PATHBOUND_UNROLL
-      for (int p = 0; p < P; ++p) {
-        const F v = fma(s[p], load<F>(z + i * width + p * lanes), load<F>(row(g_, first + i, p)));
-        R* sum = row(sum_, first + i, p);
-        store(sum, load<F>(sum) + message(first + i, p, v));
-      }
+    for (int i = 0; i < count; ++i) PATHBOUND_UNROLL
+    for (int p = 0; p < P; ++p) {
+      const F v = fma(s[p], load<F>(z + i * width + p * lanes), load<F>(row(g_, first + i, p)));
+      R* sum = row(sum_, first + i, p);
+      store(sum, load<F>(sum) + message(first + i, p, v));
+    }
   }
 
   PATHBOUND_HD void track_gradient() {
@@ -394,23 +394,24 @@ class BlockRun {
       alignas(64) R value[block_paths];
       with_separable<F>(f, [&](const auto& objective) {
         for (int p = 0; p < P; ++p)
-          store(value + p * lanes,
-                dim == 1 ? objective.value(load<F>(row(x_, 0, p)), 0)
-                         : tree_sum<F>(dim, [&](int j) { return objective.value(load<F>(row(x_, j, p)), j); }));
+          store(value + p * lanes, dim == 1 ? objective.value(load<F>(row(x_, 0, p)), 0) : tree_sum<F>(dim, [&](int j) {
+                  return objective.value(load<F>(row(x_, j, p)), j);
+                }));
       });
       for (int i = 0; i < double_packs; ++i) s[i] = load_as_double<D>(value + i * double_lanes);
     } else {
       for (int j = 0; j < dim; ++j)
         for (int i = 0; i < double_packs; ++i)
-          store(doubles_ + static_cast<std::int64_t>(j) * block_paths + i * double_lanes,
-                load_as_double<D>(x_ + static_cast<std::int64_t>(j) * width + i * double_lanes) - D(f.x_star_double[j]));
-      for (int i = 0; i < double_packs; ++i)
-        s[i] = dense_suboptimality<D>(f, doubles_ + i * double_lanes, block_paths);
+          store(
+              doubles_ + static_cast<std::int64_t>(j) * block_paths + i * double_lanes,
+              load_as_double<D>(x_ + static_cast<std::int64_t>(j) * width + i * double_lanes) - D(f.x_star_double[j]));
+      for (int i = 0; i < double_packs; ++i) s[i] = dense_suboptimality<D>(f, doubles_ + i * double_lanes, block_paths);
     }
   }
 
   /// Statistics of a block in which every path is alive.
-  PATHBOUND_HD void summarise(Record& r, const D s[double_packs], const D norm[double_packs], const F largest[P]) const {
+  PATHBOUND_HD void summarise(Record& r, const D s[double_packs], const D norm[double_packs],
+                              const F largest[P]) const {
     D a[double_packs], b[double_packs];
     PATHBOUND_UNROLL
     for (int i = 0; i < double_packs; ++i) a[i] = s[i];
@@ -509,10 +510,10 @@ class BlockRun {
   R *x_, *g_, *sum_, *scratch_;
   Word* mask_;
   double* doubles_;
-  std::uint32_t alive_ = 0;    // slots whose path has not diverged
-  std::uint32_t present_ = 0;  // slots with a path: the last block may have fewer than 32
-  alignas(64) R scale_[width];        // s_i of the worker at hand
-  alignas(64) R grad_square_[width];  // |grad f|^2 / dim, affine noise only
+  std::uint32_t alive_ = 0;            // slots whose path has not diverged
+  std::uint32_t present_ = 0;          // slots with a path: the last block may have fewer than 32
+  alignas(64) R scale_[width];         // s_i of the worker at hand
+  alignas(64) R grad_square_[width];   // |grad f|^2 / dim, affine noise only
   alignas(64) R tracked_[width] = {};  // largest |grad_j f| of each path so far
 };
 

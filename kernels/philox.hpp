@@ -43,9 +43,9 @@ PATHBOUND_HD std::uint64_t first_block(Purpose q) { return static_cast<std::uint
 template <class F>
 struct PathStream {
   using Bits = BitsOf<F>;
-  Bits path_lo;                // lane-wise low word of the path
-  Bits round1_lo;              // low half of M1 * path
-  Bits round2_hi, round2_lo;   // M0 * (word 0 after round 1)
+  Bits path_lo;               // lane-wise low word of the path
+  Bits round1_lo;             // low half of M1 * path
+  Bits round2_hi, round2_lo;  // M0 * (word 0 after round 1)
   std::uint32_t path_hi = 0;
   std::uint32_t block_hi = 0;
   std::uint32_t key[20];
@@ -74,12 +74,12 @@ struct PathStream {
   /// The four words of block (block_hi, block_low_word). 64-bit lanes: high halves undefined.
   PATHBOUND_HD void block(std::uint32_t block_low_word, Bits out[4]) const {
     std::uint32_t hi0, lo0, hi1, lo1;
-    mul_wide(block_low_word, philox_m0, hi0, lo0);                    // round 1, scalar half
-    mul_wide(hi0 ^ path_hi ^ key[1], philox_m1, hi1, lo1);            // round 2, scalar half
+    mul_wide(block_low_word, philox_m0, hi0, lo0);          // round 1, scalar half
+    mul_wide(hi0 ^ path_hi ^ key[1], philox_m1, hi1, lo1);  // round 2, scalar half
     Bits x0 = round1_lo ^ Bits(hi1 ^ key[2]);
     Bits x2 = round2_hi ^ Bits(lo0 ^ key[3]);
     Bits h0, l0, h1, l1;
-    mul_wide(x0, philox_m0, h0, l0);                                  // round 3
+    mul_wide(x0, philox_m0, h0, l0);  // round 3
     mul_wide(x2, philox_m1, h1, l1);
     x0 = h1 ^ Bits(lo1 ^ key[4]);
     Bits x1 = l1;

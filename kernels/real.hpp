@@ -10,9 +10,10 @@
 namespace pathbound {
 inline namespace PATHBOUND_ISA {
 
-/// What a Real is made of. `Scalar`: float or double. `Double`: the double form of the same instruction set. `Bits`: unsigned integers of the same width, lane by lane.
-/// `Mask`: one truth value a lane. `lanes`: how many scalars. Random words are held one a lane in `Bits` (for double
-/// the low half of each 64-bit lane; the high half is undefined until it is masked).
+/// What a Real is made of. `Scalar`: float or double. `Double`: the double form of the same instruction set. `Bits`:
+/// unsigned integers of the same width, lane by lane. `Mask`: one truth value a lane. `lanes`: how many scalars. Random
+/// words are held one a lane in `Bits` (for double the low half of each 64-bit lane; the high half is undefined until
+/// it is masked).
 template <class F>
 struct RealTraits;
 

@@ -18,7 +18,8 @@ PATHBOUND_HD int path_of_slot(int slot) {
 template <class F>
 inline constexpr int uniforms_per_block = static_cast<int>(16 / sizeof(ScalarOf<F>));
 
-/// The integer a uniform and an angle are made of: the word itself (float); the top 53 bits of (second, first) (double).
+/// The integer a uniform and an angle are made of: the word itself (float); the top 53 bits of (second, first)
+/// (double).
 template <class F>
 PATHBOUND_HD BitsOf<F> uniform_bits(const BitsOf<F> words[4], int i) {
   if constexpr (sizeof(ScalarOf<F>) == 4) {
@@ -76,7 +77,8 @@ PATHBOUND_HD TForm t_form(double nu) {
   return nu == 1.0 ? TForm::nu1 : nu == 2.0 ? TForm::nu2 : nu >= 0.6 ? TForm::one_factor : TForm::two_factors;
 }
 
-/// Student-t with nu degrees of freedom from two uniforms (Bailey 1994, polar form): sqrt(nu (u^(-2/nu) - 1)) cos(2 pi v).
+/// Student-t with nu degrees of freedom from two uniforms (Bailey 1994, polar form): sqrt(nu (u^(-2/nu) - 1)) cos(2 pi
+/// v).
 template <TForm form, class F>
 PATHBOUND_HD F student_t(BitsOf<F> radius_bits, BitsOf<F> angle_bits, double nu) {
   const F u = uniform<F>(radius_bits);
@@ -98,7 +100,8 @@ PATHBOUND_HD F student_t(BitsOf<F> radius_bits, BitsOf<F> angle_bits, double nu)
 /// One pair of a multivariate t vector (theory section 1): coordinates (i, i + 1) given p = sqrt(nu) times the product
 /// of the e^a of the pairs before; p is advanced.
 template <class F>
-PATHBOUND_HD void multivariate_t_pair(BitsOf<F> radius_bits, BitsOf<F> angle_bits, double n, F& p, F& first, F& second) {
+PATHBOUND_HD void multivariate_t_pair(BitsOf<F> radius_bits, BitsOf<F> angle_bits, double n, F& p, F& first,
+                                      F& second) {
   const F a = real<F>(-1.0 / n) * log_normal(uniform<F>(radius_bits));
   const F exp_a = exp(a);
   F s, c;
@@ -170,9 +173,8 @@ class NoiseWindow {
       normals_of_block<F>(words, z[q]);
     }
     PATHBOUND_UNROLL
-    for (int q = 0; q < packs_together<P>; ++q)
-      PATHBOUND_UNROLL
-      for (int i = 0; i < n; ++i) store(rows + i * width + (p + q) * lanes, z[q][i]);
+    for (int q = 0; q < packs_together<P>; ++q) PATHBOUND_UNROLL
+    for (int i = 0; i < n; ++i) store(rows + i * width + (p + q) * lanes, z[q][i]);
   }
 
  private:
@@ -187,16 +189,28 @@ class NoiseWindow {
 
   PATHBOUND_HD void fill() {
     switch (law_) {
-      case LawKind::gaussian: fill_normals(); break;
+      case LawKind::gaussian:
+        fill_normals();
+        break;
       case LawKind::student_t:
         switch (t_form(nu_)) {
-          case TForm::nu1: fill_t<TForm::nu1>(); break;
-          case TForm::nu2: fill_t<TForm::nu2>(); break;
-          case TForm::one_factor: fill_t<TForm::one_factor>(); break;
-          case TForm::two_factors: fill_t<TForm::two_factors>(); break;
+          case TForm::nu1:
+            fill_t<TForm::nu1>();
+            break;
+          case TForm::nu2:
+            fill_t<TForm::nu2>();
+            break;
+          case TForm::one_factor:
+            fill_t<TForm::one_factor>();
+            break;
+          case TForm::two_factors:
+            fill_t<TForm::two_factors>();
+            break;
         }
         break;
-      case LawKind::multivariate_t: fill_multivariate_t(); break;
+      case LawKind::multivariate_t:
+        fill_multivariate_t();
+        break;
     }
   }
 
@@ -213,16 +227,15 @@ class NoiseWindow {
     constexpr int n = uniforms_per_block<F> / 2;
     for (int row = 0; row < window_rows; row += n) {
       const std::uint32_t block = advance();
-      for (int p = 0; p < P; p += packs_together<P>)
+      for (int p = 0; p < P; p += packs_together<P>) PATHBOUND_UNROLL
+      for (int q = p; q < p + packs_together<P>; ++q) {
+        BitsOf<F> words[4];
+        stream_[q].block(block, words);
         PATHBOUND_UNROLL
-        for (int q = p; q < p + packs_together<P>; ++q) {
-          BitsOf<F> words[4];
-          stream_[q].block(block, words);
-          PATHBOUND_UNROLL
-          for (int i = 0; i < n; ++i)
-            store(buffer_ + (row + i) * width + q * lanes,
-                  student_t<form, F>(uniform_bits<F>(words, 2 * i), uniform_bits<F>(words, 2 * i + 1), nu_));
-        }
+        for (int i = 0; i < n; ++i)
+          store(buffer_ + (row + i) * width + q * lanes,
+                student_t<form, F>(uniform_bits<F>(words, 2 * i), uniform_bits<F>(words, 2 * i + 1), nu_));
+      }
     }
   }
 
@@ -298,18 +311,17 @@ class WordWindow {
       const std::uint32_t high = static_cast<std::uint32_t>(block >> 32);
       if (high != stream_[0].block_hi)
         for (int p = 0; p < P; ++p) stream_[p].seek_high(high);
-      for (int p = 0; p < P; p += packs_together<P>)
+      for (int p = 0; p < P; p += packs_together<P>) PATHBOUND_UNROLL
+      for (int q = p; q < p + packs_together<P>; ++q) {
+        BitsOf<F> words[4];
+        stream_[q].block(static_cast<std::uint32_t>(block), words);
         PATHBOUND_UNROLL
-        for (int q = p; q < p + packs_together<P>; ++q) {
-          BitsOf<F> words[4];
-          stream_[q].block(static_cast<std::uint32_t>(block), words);
-          PATHBOUND_UNROLL
-          for (int i = 0; i < n; ++i) {
-            BitsOf<F> w = words[i];
-            if constexpr (sizeof(Scalar) == 8) w = words[2 * i + 1] & BitsOf<F>(std::uint64_t(0xffffffffu));
-            store_bits(buffer_ + (row + i) * width + q * lanes, w);
-          }
+        for (int i = 0; i < n; ++i) {
+          BitsOf<F> w = words[i];
+          if constexpr (sizeof(Scalar) == 8) w = words[2 * i + 1] & BitsOf<F>(std::uint64_t(0xffffffffu));
+          store_bits(buffer_ + (row + i) * width + q * lanes, w);
         }
+      }
     }
   }
 

@@ -11,7 +11,8 @@ inline namespace PATHBOUND_ISA {
 template <class D>
 PATHBOUND_HD D step_size(ScheduleKind kind, double eta, double k0, double p, D k) {
   switch (kind) {
-    case ScheduleKind::constant: break;
+    case ScheduleKind::constant:
+      break;
     case ScheduleKind::polynomial:  // (1 + k/k0)^-p
       return D(eta) * pow_positive(real<D>(1.0) + k / D(k0), D(-p));
   }

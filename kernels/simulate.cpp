@@ -180,7 +180,7 @@ class Histograms {
   void flush() {
     const int n = pending_ * block_paths;
     for (std::size_t c = 0; c < n_checkpoints_; ++c) {
-      std::uint32_t* counts = counts_.data() + c * row_length;
+      std::uint64_t* counts = counts_.data() + c * row_length;
       const std::uint16_t* bins = bins_.data() + c * static_cast<std::size_t>(bins_stride);
       for (int i = 0; i < n; i += 4) {  // four bins a load
         std::uint64_t four;
@@ -193,14 +193,14 @@ class Histograms {
     }
     pending_ = 0;
   }
-  std::uint32_t count(std::size_t checkpoint, int bin) const {
+  std::uint64_t count(std::size_t checkpoint, int bin) const {
     return counts_.data()[checkpoint * row_length + static_cast<std::size_t>(bin) + 1];
   }
 
  private:
   static constexpr std::size_t row_length = histogram_bins + 1;  // the first counts paths without a bin
   std::size_t n_checkpoints_;
-  Buffer<std::uint32_t> counts_;
+  Buffer<std::uint64_t> counts_;  // at step 0 one bin holds all paths, which may be more than 2^32
   Buffer<std::uint16_t> bins_;
   int pending_ = 0;
 };
@@ -240,9 +240,12 @@ int floor_log2(std::uint64_t n) { return std::bit_width(n) - 1; }
 
 const char* name_of(Isa isa) {
   switch (isa) {
-    case Isa::scalar: return "scalar";
-    case Isa::avx2: return "avx2";
-    case Isa::avx512: return "avx512";
+    case Isa::scalar:
+      return "scalar";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
   }
   return "scalar";
 }
@@ -279,7 +282,8 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
   const std::uint64_t group_paths = static_cast<std::uint64_t>(block_paths) << group_level;
   const std::uint64_t n_groups = spec.n_paths / group_paths;
   // Chunks: enough to balance the threads, at most a group.
-  const int chunk_level = std::min(group_level, std::max(0, floor_log2(std::max<std::uint64_t>(1, n_blocks / (wanted * 16)))));
+  const int chunk_level =
+      std::min(group_level, std::max(0, floor_log2(std::max<std::uint64_t>(1, n_blocks / (wanted * 16)))));
   const std::uint64_t n_chunks = ((n_blocks - 1) >> chunk_level) + 1;
   const std::size_t n_threads = static_cast<std::size_t>(std::min(wanted, n_chunks));
 

@@ -35,7 +35,7 @@ Isa best_isa();
 bool isa_available(Isa isa);
 
 struct SimOptions {
-  int threads = 0;               ///< 0: every hardware thread
+  int threads = 0;  ///< 0: every hardware thread
   Isa isa = best_isa();
   /// Called now and then, from one thread at a time, with the number of path-steps done so far. May be empty.
   std::function<void(double)> progress;

@@ -17,7 +17,14 @@ enum class ScheduleKind : int { constant, polynomial };
 
 /// Which stream of random words a process draws from (design: word q * 2^60 + m of a path). The numbers are part of
 /// the stream's definition.
-enum class Purpose : int { gradient_noise = 0, compressor = 1, refinement = 2, start = 3, model_noise = 4, selector = 5 };
+enum class Purpose : int {
+  gradient_noise = 0,
+  compressor = 1,
+  refinement = 2,
+  start = 3,
+  model_noise = 4,
+  selector = 5
+};
 
 /// The objective as the inner loops see it. R is float or double. Arrays that an objective does not use are null.
 template <class R>
@@ -45,11 +52,11 @@ struct ObjectiveSpec {
 /// One worker. s_i(x)^2 = scale_sq + affine_sq |grad f(x)|^2 / dim, with the batch size already divided out.
 template <class R>
 struct WorkerSpec {
-  R scale = R(0);        ///< s_i when affine_sq = 0: sigma_i / sqrt(B_i)
-  R scale_sq = R(0);     ///< sigma_i^2 / B_i
-  R affine_sq = R(0);    ///< rho_i^2 / B_i
-  int keep = 0;          ///< rand_k: coordinates kept
-  R inverse_keep = R(1); ///< the factor of a kept coordinate: dim/k (rand_k) or 1/p (bernoulli)
+  R scale = R(0);                ///< s_i when affine_sq = 0: sigma_i / sqrt(B_i)
+  R scale_sq = R(0);             ///< sigma_i^2 / B_i
+  R affine_sq = R(0);            ///< rho_i^2 / B_i
+  int keep = 0;                  ///< rand_k: coordinates kept
+  R inverse_keep = R(1);         ///< the factor of a kept coordinate: dim/k (rand_k) or 1/p (bernoulli)
   std::uint32_t keep_below = 0;  ///< bernoulli: keep when the word is at most this (p = (keep_below + 1) / 2^32)
 };
 

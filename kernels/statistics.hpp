@@ -10,16 +10,17 @@ namespace pathbound {
 
 /// One node of the tree at one checkpoint: the paths that have not diverged by then.
 struct Record {
-  std::uint64_t finite = 0;      ///< paths not diverged
-  double sum = 0.0;              ///< sum of S
-  double m2 = 0.0;               ///< sum of (S - mean)^2
-  double m3 = 0.0;               ///< sum of (S - mean)^3
-  double min = 0.0;              ///< extremes of S (meaningless when finite = 0)
+  std::uint64_t finite = 0;  ///< paths not diverged
+  double sum = 0.0;          ///< sum of S
+  double m2 = 0.0;           ///< sum of (S - mean)^2
+  double m3 = 0.0;           ///< sum of (S - mean)^3
+  double min = 0.0;          ///< extremes of S (meaningless when finite = 0)
   double max = 0.0;
-  double grad_norm_sum = 0.0;    ///< sum of |grad f|
-  double max_grad = 0.0;         ///< largest |grad_j f| at this checkpoint, over paths and coordinates
-  double max_grad_so_far = 0.0;  ///< the same over every step up to here (over all paths; only if tracked, else max_grad)
-  double pl_min = 0.0;           ///< extremes of |grad f|^2 / (2 S) over paths with S > 0 (0, 0 when there are none)
+  double grad_norm_sum = 0.0;  ///< sum of |grad f|
+  double max_grad = 0.0;       ///< largest |grad_j f| at this checkpoint, over paths and coordinates
+  double max_grad_so_far =
+      0.0;              ///< the same over every step up to here (over all paths; only if tracked, else max_grad)
+  double pl_min = 0.0;  ///< extremes of |grad f|^2 / (2 S) over paths with S > 0 (0, 0 when there are none)
   double pl_max = 0.0;
 };
 

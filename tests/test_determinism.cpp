@@ -480,10 +480,14 @@ TEST(Interruption, IsNoticedBetweenTwoStepsHoweverLongTheyAre) {
       text_of("float", "paths = 64\nsteps = 100000\ncheckpoints = 1",
               "kind = \"quadratic\"\ndim = 65536\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }", "",
               "count = 32", "method = \"dsgd\"\neta = 0.1"));
-  std::atomic<bool> stop{true};
+  std::atomic<bool> stop{false};
   SimOptions options;
   options.threads = 1;
   options.stop = &stop;
+  std::jthread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    stop = true;
+  });
   const auto started = std::chrono::steady_clock::now();
   EXPECT_THROW(simulate_cpu<float>(prepared.curve.spec, options), Interrupted);
   EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(), 10.0);

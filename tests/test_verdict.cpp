@@ -68,7 +68,7 @@ TEST(Verdict, HoldsWhenEveryUpperLimitIsBelowTheBound) {
   EXPECT_NEAR(v.worst_ratio, 0.5 / 0.6, 1e-15);
   EXPECT_NEAR(v.tightness, 0.75, 1e-15);
   EXPECT_FALSE(v.paths_to_decide);
-  expect_contains(v.reason, "holds");
+  expect_contains(v.reason, "at every checkpoint the 99% upper limit is below the bound");
   expect_contains(v.reason, "83.3%");
 }
 
@@ -259,7 +259,8 @@ TEST(Verdict, ReasonsTellTheRegimeAndTheObjectOfTheTheorem) {
   b4.curve.regime[1] = 0.41;
   expect_contains(
       b4.judge().reason,
-      "exceeds the bound 0.01 by 23%; the linear regime of Theorem 4 is not reached there (2Xi(Y)/(lY) = 0.41)");
+      "exceeds the bound 0.01 by 23%; Theorem 4 takes 2Xi(y) for l y, but the path is not in that linear regime "
+      "(2Xi(Y)/(lY) = 0.41 at step 40)");
   Case b3p(100, {{0, 1.0, 0.0, 1.0}, {40, 0.0105, 0.0001, 0.0100}}, "B3p");
   b3p.bound.predicted_excess = 1.0526;
   const auto sde = b3p.judge();
