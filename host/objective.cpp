@@ -593,10 +593,19 @@ double Objective::suboptimality(const std::vector<double>& x) const {
       sum += 0.5 * t * t;
     } else {
       const double m = margin_star_[r], p = logistic_tail(m);
-      // Equal in exact arithmetic; the difference cancels for small t, log1p overflows for very negative t and has lost
+      // Equal in exact arithmetic; log1p overflows for very negative t and has lost
       // 1 - p for very negative m, which shows once t is large.
       const bool far = t < -30.0 || (m < -30.0 && t > 1.0);
-      sum += p * t + (far ? softplus(-(m + t)) - softplus(-m) : std::log1p(p * std::expm1(-t)));
+      if (std::fabs(t) < 0x1p-6) {
+        // The difference cancels to first order: here its series, from the cumulants of a Bernoulli(p) variable.
+        const double v = p * (1.0 - p), odd = 1.0 - 2.0 * p;
+        const double series = 0.5 - odd * t / 6.0 + (1.0 - 6.0 * v) * t * t / 24.0 -
+                              odd * (1.0 - 12.0 * v) * t * t * t / 120.0 +
+                              (1.0 - 30.0 * v + 120.0 * v * v) * t * t * t * t / 720.0;
+        sum += v * t * t * series;
+      } else {
+        sum += p * t + (far ? softplus(-(m + t)) - softplus(-m) : std::log1p(p * std::expm1(-t)));
+      }
     }
   }
   sum /= static_cast<double>(n);

@@ -171,13 +171,22 @@ PATHBOUND_HD D dense_suboptimality(const ObjectiveSpec<R>& spec, const double* e
     return real<D>(0.5) * sum / n;
   }
   // logistic: mean(log1p(p* expm1(-t)) + p* t) + (lam/2)|x - x*|^2 with t = y a.(x - x*), p* = 1 / (1 + e^{m*})
+  const D one = real<D>(1.0);
   const D sum = tree_sum<D>(spec.n_rows, [&](int r) {
     const D t = times_row(r);
     const D margin = D(spec.margin_star[r]);
-    const D p = real<D>(1.0) / (real<D>(1.0) + exp(margin));
-    const D near = log1p(p * expm1(real<D>(0.0) - t));
-    const D far = softplus(real<D>(0.0) - (margin + t)) - softplus(real<D>(0.0) - margin);
-    return fma(p, t, select(lt(t, real<D>(-30.0)), far, near));
+    const D p = one / (one + exp(margin));
+    const D middle = fma(p, t, log1p(p * expm1(real<D>(0.0) - t)));
+    const D far = fma(p, t, softplus(real<D>(0.0) - (margin + t)) - softplus(real<D>(0.0) - margin));
+    // Near 0 the two terms cancel to first order: there the cumulants of a Bernoulli(p*) variable, pq = p*(1 - p*).
+    const D pq = p * (one - p), odd = one - (p + p);
+    D near = fma(fma(real<D>(120.0), pq, real<D>(-30.0)), pq, one) * real<D>(1.0 / 720.0);
+    near = fma(near, t, odd * fma(real<D>(-12.0), pq, one) * real<D>(-1.0 / 120.0));
+    near = fma(near, t, fma(real<D>(-6.0), pq, one) * real<D>(1.0 / 24.0));
+    near = fma(near, t, odd * real<D>(-1.0 / 6.0));
+    near = fma(near, t, real<D>(0.5)) * (pq * (t * t));
+    const D value = select(lt(abs(t), real<D>(0x1p-6)), near, middle);
+    return select(lt(t, real<D>(-30.0)), far, value);
   });
   const D square = tree_sum<D>(dim, [&](int j) {
     const D d = load<D>(e + j * stride);
