@@ -6,11 +6,13 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <iostream>
 #include <limits>
 #include <new>
 #include <nlohmann/json.hpp>
@@ -29,9 +31,20 @@ namespace {
 enum Exit : int { done = 0, unexpected = 1, bad_input = 2, bad_machine = 3, interrupted = 130 };
 
 std::atomic<bool> stop_requested{false};
+std::size_t experiments_written = 0;
 void on_signal(int) {
   stop_requested = true;
-  std::signal(SIGINT, SIG_DFL);  // a second Ctrl-C ends the program at once
+  std::signal(SIGINT, SIG_DFL);  // a second signal ends the program at once
+  std::signal(SIGTERM, SIG_DFL);
+}
+
+/// Without SA_RESTART: a read that waits, of a pipe given as experiment, is given up, too.
+void watch_signals() {
+  struct sigaction action = {};
+  action.sa_handler = on_signal;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
 }
 
 /// stdout as a checked stream: a full disk or a closed pipe is an error of the machine, not silence.
@@ -101,6 +114,8 @@ int run(const std::vector<std::string>& files, const std::string& out, const Com
     try {
       const std::string path = find_experiment(file);
       const std::string stem = fs::path(path).stem().string();
+      if ((out.empty() || files.size() > 1) && (stem == "." || stem == ".."))
+        throw InputError(fmt::format("{}: gives no name for a folder of results (run it alone, with -o)", file));
       const fs::path base = out.empty()        ? fs::path("results") / stem
                             : files.size() > 1 ? fs::path(out) / stem
                                                : fs::path(out);
@@ -109,6 +124,9 @@ int run(const std::vector<std::string>& files, const std::string& out, const Com
             fmt::format("{}: another file would write to {} too (run them one by one with -o)", file, base.string()));
       check_output_directory(base.string());
       experiments.push_back(load_experiment(path, common.overrides));
+      // Reads the data: what is wrong with them must not come up after another experiment has run.
+      if (files.size() > 1 && !experiments.back().objective.file.empty())
+        static_cast<void>(Objective(experiments.back().objective));
       directories.push_back(base.string());
     } catch (const InputError& error) {
       problems += problems.empty() ? error.what() : std::string("\n") + error.what();
@@ -128,6 +146,7 @@ int run(const std::vector<std::string>& files, const std::string& out, const Com
     write_files(
         directories[i],
         {{"results.json", to_text(json)}, {"curves.csv", to_csv(results)}, {"report.html", render_report(json)}});
+    ++experiments_written;
     for (const Verdict& verdict : results.bounds) as_expected = as_expected && verdict.as_expected();
     if (!common.quiet) {
       if (i > 0) print("\n");
@@ -167,12 +186,14 @@ Curve unsimulated(const CurveConfig& config, const Objective& objective) {
 double seconds_per_path_step(Experiment experiment, CurveConfig curve, const Objective& objective,
                              const RunOptions& options) {
   curve.paths = block_paths;
-  curve.steps = std::min<std::uint64_t>(curve.steps, 64);
+  // A few steps; fewer of a large problem, which tells its cost sooner.
+  const double draws = 32.0 * experiment.objective.dim * curve.workers.count;
+  curve.steps = std::min(curve.steps, static_cast<std::uint64_t>(std::clamp(1e7 / draws, 1.0, 64.0)));
   curve.checkpoint_steps = {0, curve.steps};
   RunOptions one = options;
   one.threads = 1;
-  simulate(experiment, curve, objective, one);
-  double best = std::numeric_limits<double>::infinity();
+  double best = simulate(experiment, curve, objective, one).seconds;
+  if (best > 0.05) return best / static_cast<double>(curve.paths * curve.steps);
   for (int i = 0; i < 3; ++i) best = std::min(best, simulate(experiment, curve, objective, one).seconds);
   return best / static_cast<double>(curve.paths * curve.steps);
 }
@@ -182,6 +203,7 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
   RunOptions options;
   options.threads = common.threads;
   options.isa = isa_from_environment();
+  options.stop = &stop_requested;
   const int threads =
       common.threads > 0 ? common.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   for (const std::string& file : files) {
@@ -402,10 +424,26 @@ CLI::Validator whole(std::uint64_t least, std::uint64_t most) {
           fits = value <= (std::numeric_limits<std::uint64_t>::max() - digit) / 10;
           value = value * 10 + digit;
         }
-        if (fits && value >= least && value <= most) return {};
+        if (fits && value >= least && value <= most) {
+          text = fmt::format("{}", value);  // a leading zero would make it octal
+          return {};
+        }
         return fmt::format("'{}' must be a whole number from {} to {}", text, least, most);
       },
       fmt::format("{}..{}", least, most));
+}
+
+/// A decimal number: "0x10" and "1,5" are refused.
+CLI::Validator decimal() {
+  return CLI::Validator(
+      [](std::string& text) -> std::string {
+        double value = 0.0;
+        const char* end = text.data() + text.size();
+        if (const auto [stop, error] = std::from_chars(text.data(), end, value); error == std::errc{} && stop == end)
+          return {};
+        return fmt::format("'{}' must be a number", text);
+      },
+      "");
 }
 
 int parse_and_run(int argc, char** argv) {
@@ -416,14 +454,14 @@ int parse_and_run(int argc, char** argv) {
 
   CommonOptions common;
   auto add_common = [&](CLI::App* command, bool computes) {
-    command->add_option("--seed", common.overrides.seed, "seed, instead of the file's")->check(whole(0, seed_max));
+    command->add_option("--seed", common.overrides.seed, "seed, instead of the file's")->transform(whole(0, seed_max));
     command->add_option("--paths", common.overrides.paths, "paths of every curve, instead of the file's")
-        ->check(whole(1, std::uint64_t(1) << 40));
+        ->transform(whole(1, std::uint64_t(1) << 40));
     command->add_option("--set", common.overrides.set, "key=value instead of the file's, e.g. curve.dcsgd.eta=0.1")
         ->take_all()
         ->expected(1);
     if (!computes) return;
-    command->add_option("--threads", common.threads, "threads (default: all)")->check(whole(1, 4096));
+    command->add_option("--threads", common.threads, "threads (default: all)")->transform(whole(1, 4096));
     command->add_option("--backend", common.backend, "auto, cpu or cuda")
         ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   };
@@ -432,8 +470,9 @@ int parse_and_run(int argc, char** argv) {
   std::string out;
   CLI::App* run_command = app.add_subcommand("run", "run experiments: curves, bounds, verdicts, a report");
   run_command->add_option("FILE", files, "experiment files, or names of shipped experiments")->required();
-  run_command->add_option("-o,--out", out, "folder for results.json, curves.csv, report.html (default results/<stem>)");
-  run_command->add_flag("--quiet", common.quiet, "print nothing but unmet expectations");
+  run_command->add_option("-o,--out", out, "folder for results.json, curves.csv, report.html (default results/<stem>)")
+      ->check([](const std::string& text) { return text.empty() ? "must be the name of a folder" : std::string(); });
+  run_command->add_flag("--quiet", common.quiet, "print nothing but unmet expectations")->disable_flag_override();
   add_common(run_command, true);
 
   CLI::App* check_command = app.add_subcommand("check", "validate experiments and print what a run would cost");
@@ -453,8 +492,8 @@ int parse_and_run(int argc, char** argv) {
       app.add_subcommand("trace", "one path alone, step by step: the same bits as inside the run");
   trace_command->add_option("FILE", file, "an experiment file, or the name of a shipped experiment")->required();
   trace_command->add_option("--curve", curve, "name of the curve")->required();
-  trace_command->add_option("--path", path, "number of the path, from 0")->required()->check(whole(0, any64));
-  trace_command->add_option("--every", every, "print every n-th step")->check(whole(1, std::uint64_t(1) << 40));
+  trace_command->add_option("--path", path, "number of the path, from 0")->required()->transform(whole(0, any64));
+  trace_command->add_option("--every", every, "print every n-th step")->transform(whole(1, std::uint64_t(1) << 40));
   add_common(trace_command, false);
 
   SampleOptions s;
@@ -463,27 +502,29 @@ int parse_and_run(int argc, char** argv) {
   sample_command->add_option("--law", s.law, "gaussian, student_t or multivariate_t")
       ->required()
       ->check(CLI::IsMember({"gaussian", "student_t", "multivariate_t"}));
-  sample_command->add_option("--nu", s.nu, "degrees of freedom (student_t, multivariate_t)");
-  sample_command->add_option("--dim", s.dim, "coordinates a row")->check(whole(1, 65536));
+  sample_command->add_option("--nu", s.nu, "degrees of freedom (student_t, multivariate_t)")->check(decimal());
+  sample_command->add_option("--dim", s.dim, "coordinates a row")->transform(whole(1, 65536));
   sample_command->add_option("--precision", s.precision)->check(CLI::IsMember({"float", "double"}));
-  sample_command->add_option("--seed", s.seed)->check(whole(0, seed_max));
-  sample_command->add_option("-n", s.n, "rows")->required()->check(whole(0, any64));
-  sample_command->add_flag("--raw", s.raw, "little-endian numbers instead of text");
+  sample_command->add_option("--seed", s.seed)->transform(whole(0, seed_max));
+  sample_command->add_option("-n", s.n, "rows")->required()->transform(whole(0, any64));
+  sample_command->add_flag("--raw", s.raw, "little-endian numbers instead of text")->disable_flag_override();
 
   std::uint64_t seed = 0, offset = 0, n = 0;
   bool raw = false;
   CLI::App* bits_command =
       app.add_subcommand("bits", "random words of a path (cuRAND's Philox4x32-10), for outside checks");
-  bits_command->add_option("--seed", seed)->required()->check(whole(0, seed_max));
-  bits_command->add_option("--path", path)->required()->check(whole(0, any64));
-  bits_command->add_option("--offset", offset, "first word")->check(whole(0, any64));
-  bits_command->add_option("-n", n, "words")->required()->check(whole(0, any64));
-  bits_command->add_flag("--raw", raw, "little-endian 32-bit words instead of text");
+  bits_command->add_option("--seed", seed)->required()->transform(whole(0, seed_max));
+  bits_command->add_option("--path", path)->required()->transform(whole(0, any64));
+  bits_command->add_option("--offset", offset, "first word")->transform(whole(0, any64));
+  bits_command->add_option("-n", n, "words")->required()->transform(whole(0, any64));
+  bits_command->add_flag("--raw", raw, "little-endian 32-bit words instead of text")->disable_flag_override();
 
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
-    return app.exit(success);  // --help, --version
+    app.exit(success);  // --help, --version
+    if (!std::cout.flush()) throw MachineError(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
+    return done;
   } catch (const CLI::ParseError& error) {
     fmt::print(stderr, "pathbound: {} (see pathbound --help)\n", error.what());
     return bad_input;
@@ -502,24 +543,26 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
+  watch_signals();
+  const auto failed = [](Exit status, const std::string& message) {
+    // A system call that a signal ended fails in its own words.
+    if (!stop_requested)
+      fmt::print(stderr, "{}\n", message);
+    else if (experiments_written == 0)
+      fmt::print(stderr, "interrupted: nothing was written\n");
+    else
+      fmt::print(stderr, "interrupted: the first {} of the experiments were written\n", experiments_written);
+    return stop_requested ? interrupted : status;
+  };
   try {
     return parse_and_run(argc, argv);
   } catch (const InputError& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return bad_input;
+    return failed(bad_input, error.what());
   } catch (const Interrupted&) {
-    fmt::print(stderr, "interrupted: nothing was written\n");
-    return interrupted;
-  } catch (const MachineError& error) {
-    fmt::print(stderr, "pathbound: {}\n", error.what());
-    return bad_machine;
+    return failed(interrupted, "interrupted");
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "pathbound: out of memory\n");
-    return bad_machine;
+    return failed(bad_machine, "pathbound: out of memory");
   } catch (const std::exception& error) {
-    fmt::print(stderr, "pathbound: {}\n", error.what());
-    return bad_machine;
+    return failed(bad_machine, fmt::format("pathbound: {}", error.what()));
   }
 }

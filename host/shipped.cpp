@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -52,24 +54,34 @@ std::vector<ShippedExperiment> shipped_experiments() {
 }
 
 std::string find_experiment(const std::string& file_or_name) {
+  if (file_or_name.empty()) throw InputError("the name of the experiment file is empty");
   std::error_code error;
-  if (fs::exists(file_or_name, error)) return file_or_name;
+  // A folder of that name (results, say) does not hide a shipped experiment.
+  const fs::file_status status = fs::status(file_or_name, error);
+  if (fs::exists(status) && !fs::is_directory(status)) return file_or_name;
   std::vector<std::string> names;
   for (const ShippedExperiment& experiment : shipped_experiments()) {
     if (experiment.name == file_or_name) return experiment.path;
     names.push_back(experiment.name);
   }
-  const std::string close = toml_reader::nearest(file_or_name, names);
+  if (fs::is_directory(status)) return file_or_name;  // load_experiment() says what is wrong
+  const std::string with_extension = file_or_name + ".toml";
+  const std::string close = fs::is_regular_file(with_extension, error) ? with_extension
+                                                                       : toml_reader::nearest(file_or_name, names);
   throw InputError(
       fmt::format("{}: no such file, and no shipped experiment of that name{} (see pathbound list experiments)",
-                  file_or_name, close.empty() ? "" : fmt::format(" (did you mean '{}'?)", close)));
+                  toml_reader::printable(file_or_name), close.empty() ? "" : fmt::format(" (did you mean '{}'?)", close)));
 }
 
 void check_output_directory(const std::string& directory) {
   std::error_code error;
   for (fs::path part = fs::path(directory).lexically_normal(); !part.empty(); part = part.parent_path()) {
     const fs::file_status status = fs::status(part, error);
-    if (fs::is_directory(status)) return;
+    if (fs::is_directory(status)) {
+      if (::access(part.c_str(), W_OK | X_OK) != 0)
+        throw MachineError(fmt::format("-o {}: cannot write in {}: {}", directory, part.string(), std::strerror(errno)));
+      return;
+    }
     if (fs::exists(status)) throw InputError(fmt::format("-o {}: {} is not a folder", directory, part.string()));
     if (part == part.parent_path()) return;
   }

@@ -15,7 +15,8 @@ std::vector<ShippedExperiment> shipped_experiments();
 /// The path of an experiment given as a file or as the name of a shipped one. Throws InputError.
 std::string find_experiment(const std::string& file_or_name);
 
-/// Throws InputError when results cannot go there because something that is not a folder is in the way.
+/// Throws InputError when something that is not a folder is in the way of the results, MachineError when the folder may
+/// not be written.
 void check_output_directory(const std::string& directory);
 
 }  // namespace pathbound
