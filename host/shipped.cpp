@@ -66,11 +66,11 @@ std::string find_experiment(const std::string& file_or_name) {
   }
   if (fs::is_directory(status)) return file_or_name;  // load_experiment() says what is wrong
   const std::string with_extension = file_or_name + ".toml";
-  const std::string close = fs::is_regular_file(with_extension, error) ? with_extension
-                                                                       : toml_reader::nearest(file_or_name, names);
-  throw InputError(
-      fmt::format("{}: no such file, and no shipped experiment of that name{} (see pathbound list experiments)",
-                  toml_reader::printable(file_or_name), close.empty() ? "" : fmt::format(" (did you mean '{}'?)", close)));
+  const std::string close =
+      fs::is_regular_file(with_extension, error) ? with_extension : toml_reader::nearest(file_or_name, names);
+  throw InputError(fmt::format(
+      "{}: no such file, and no shipped experiment of that name{} (see pathbound list experiments)",
+      toml_reader::printable(file_or_name), close.empty() ? "" : fmt::format(" (did you mean '{}'?)", close)));
 }
 
 void check_output_directory(const std::string& directory) {
@@ -79,7 +79,8 @@ void check_output_directory(const std::string& directory) {
     const fs::file_status status = fs::status(part, error);
     if (fs::is_directory(status)) {
       if (::access(part.c_str(), W_OK | X_OK) != 0)
-        throw MachineError(fmt::format("-o {}: cannot write in {}: {}", directory, part.string(), std::strerror(errno)));
+        throw MachineError(
+            fmt::format("-o {}: cannot write in {}: {}", directory, part.string(), std::strerror(errno)));
       return;
     }
     if (fs::exists(status)) throw InputError(fmt::format("-o {}: {} is not a folder", directory, part.string()));

@@ -127,8 +127,10 @@ class BlockRun {
       }
       for (int i = 0; i < spec_.n_workers; ++i) add_worker(spec_.workers[i]);
       const F factor(static_cast<R>(-(eta / spec_.n_workers)));
-      for (int j = 0; j < dim; ++j) PATHBOUND_UNROLL
-      for (int p = 0; p < P; ++p) store(row(x_, j, p), fma(factor, load<F>(row(sum_, j, p)), load<F>(row(x_, j, p))));
+      for (int j = 0; j < dim; ++j) {
+        PATHBOUND_UNROLL
+        for (int p = 0; p < P; ++p) store(row(x_, j, p), fma(factor, load<F>(row(sum_, j, p)), load<F>(row(x_, j, p))));
+      }
     }
   }
 
@@ -149,10 +151,7 @@ class BlockRun {
       int got;
       const R* z = noise_.take(dim - j, got);
       if (spec_.method == MethodKind::dsignsgd) {
-        add_message(z, j, got, [&](int, int, F v) {
-          const F zero = real<F>(0.0), one = real<F>(1.0);
-          return zero_unless(lt(zero, v), one) - zero_unless(lt(v, zero), one);  // sign(0) = 0
-        });
+        add_message(z, j, got, [](int, int, F v) { return sign(v); });
       } else if (spec_.compressor == CompressorKind::rand_k) {
         const F inverse(worker.inverse_keep);
         add_message(z, j, got, [&](int c, int p, F v) {
@@ -186,11 +185,13 @@ class BlockRun {
     F s[P];
     PATHBOUND_UNROLL
     for (int p = 0; p < P; ++p) s[p] = load<F>(scale_ + p * lanes);
-    for (int i = 0; i < count; ++i) PATHBOUND_UNROLL
-    for (int p = 0; p < P; ++p) {
-      const F v = fma(s[p], load<F>(z + i * width + p * lanes), load<F>(row(g_, first + i, p)));
-      R* sum = row(sum_, first + i, p);
-      store(sum, load<F>(sum) + message(first + i, p, v));
+    for (int i = 0; i < count; ++i) {
+      PATHBOUND_UNROLL
+      for (int p = 0; p < P; ++p) {
+        const F v = fma(s[p], load<F>(z + i * width + p * lanes), load<F>(row(g_, first + i, p)));
+        R* sum = row(sum_, first + i, p);
+        store(sum, load<F>(sum) + message(first + i, p, v));
+      }
     }
   }
 
@@ -216,10 +217,7 @@ class BlockRun {
     bool done = true;
     with_separable<F>(spec_.objective, [&](const auto& f) {
       if (spec_.method == MethodKind::dsignsgd)
-        done = run_scalar(f, [](F v) {
-          const F zero = real<F>(0.0), one = real<F>(1.0);
-          return zero_unless(lt(zero, v), one) - zero_unless(lt(v, zero), one);
-        });
+        done = run_scalar(f, [](F v) { return sign(v); });
       else
         done = run_scalar(f, [](F v) { return v; });
     });

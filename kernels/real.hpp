@@ -212,5 +212,12 @@ PATHBOUND_HD F copysign(F magnitude, F sign) {
                       (as_bits(sign) & m));
 }
 
+/// 1, -1, or 0 for zeros and NaN.
+template <class F>
+PATHBOUND_HD F sign(F v) {
+  const F zero = real<F>(0.0), one = real<F>(1.0);
+  return zero_unless(lt(zero, v), one) - zero_unless(lt(v, zero), one);
+}
+
 }  // namespace PATHBOUND_ISA
 }  // namespace pathbound

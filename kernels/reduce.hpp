@@ -60,8 +60,10 @@ PATHBOUND_HD double tree_sum_of_block(D v[32 / RealTraits<D>::lanes]) {
 #else
 #pragma GCC unroll 4
 #endif
-  for (int half = packs / 2; half >= 1; half /= 2) PATHBOUND_UNROLL
-  for (int i = 0; i < half; ++i) v[i] = v[i] + v[i + half];
+  for (int half = packs / 2; half >= 1; half /= 2) {
+    PATHBOUND_UNROLL
+    for (int i = 0; i < half; ++i) v[i] = v[i] + v[i + half];
+  }
   alignas(64) double lane[lanes];
   store(lane, v[0]);
   for (int half = lanes / 2; half >= 1; half /= 2)

@@ -173,8 +173,10 @@ class NoiseWindow {
       normals_of_block<F>(words, z[q]);
     }
     PATHBOUND_UNROLL
-    for (int q = 0; q < packs_together<P>; ++q) PATHBOUND_UNROLL
-    for (int i = 0; i < n; ++i) store(rows + i * width + (p + q) * lanes, z[q][i]);
+    for (int q = 0; q < packs_together<P>; ++q) {
+      PATHBOUND_UNROLL
+      for (int i = 0; i < n; ++i) store(rows + i * width + (p + q) * lanes, z[q][i]);
+    }
   }
 
  private:
@@ -227,14 +229,16 @@ class NoiseWindow {
     constexpr int n = uniforms_per_block<F> / 2;
     for (int row = 0; row < window_rows; row += n) {
       const std::uint32_t block = advance();
-      for (int p = 0; p < P; p += packs_together<P>) PATHBOUND_UNROLL
-      for (int q = p; q < p + packs_together<P>; ++q) {
-        BitsOf<F> words[4];
-        stream_[q].block(block, words);
+      for (int p = 0; p < P; p += packs_together<P>) {
         PATHBOUND_UNROLL
-        for (int i = 0; i < n; ++i)
-          store(buffer_ + (row + i) * width + q * lanes,
-                student_t<form, F>(uniform_bits<F>(words, 2 * i), uniform_bits<F>(words, 2 * i + 1), nu_));
+        for (int q = p; q < p + packs_together<P>; ++q) {
+          BitsOf<F> words[4];
+          stream_[q].block(block, words);
+          PATHBOUND_UNROLL
+          for (int i = 0; i < n; ++i)
+            store(buffer_ + (row + i) * width + q * lanes,
+                  student_t<form, F>(uniform_bits<F>(words, 2 * i), uniform_bits<F>(words, 2 * i + 1), nu_));
+        }
       }
     }
   }
@@ -311,15 +315,17 @@ class WordWindow {
       const std::uint32_t high = static_cast<std::uint32_t>(block >> 32);
       if (high != stream_[0].block_hi)
         for (int p = 0; p < P; ++p) stream_[p].seek_high(high);
-      for (int p = 0; p < P; p += packs_together<P>) PATHBOUND_UNROLL
-      for (int q = p; q < p + packs_together<P>; ++q) {
-        BitsOf<F> words[4];
-        stream_[q].block(static_cast<std::uint32_t>(block), words);
+      for (int p = 0; p < P; p += packs_together<P>) {
         PATHBOUND_UNROLL
-        for (int i = 0; i < n; ++i) {
-          BitsOf<F> w = words[i];
-          if constexpr (sizeof(Scalar) == 8) w = words[2 * i + 1] & BitsOf<F>(std::uint64_t(0xffffffffu));
-          store_bits(buffer_ + (row + i) * width + q * lanes, w);
+        for (int q = p; q < p + packs_together<P>; ++q) {
+          BitsOf<F> words[4];
+          stream_[q].block(static_cast<std::uint32_t>(block), words);
+          PATHBOUND_UNROLL
+          for (int i = 0; i < n; ++i) {
+            BitsOf<F> w = words[i];
+            if constexpr (sizeof(Scalar) == 8) w = words[2 * i + 1] & BitsOf<F>(std::uint64_t(0xffffffffu));
+            store_bits(buffer_ + (row + i) * width + q * lanes, w);
+          }
         }
       }
     }
