@@ -75,16 +75,15 @@ std::string find_experiment(const std::string& file_or_name) {
 
 void check_output_directory(const std::string& directory) {
   std::error_code error;
-  for (fs::path part = fs::path(directory).lexically_normal(); !part.empty(); part = part.parent_path()) {
+  for (fs::path part = fs::path(directory).lexically_normal();; part = part.parent_path()) {
+    if (part.empty()) part = ".";  // above a relative path
     const fs::file_status status = fs::status(part, error);
     if (fs::is_directory(status)) {
-      if (::access(part.c_str(), W_OK | X_OK) != 0)
-        throw MachineError(
-            fmt::format("-o {}: cannot write in {}: {}", directory, part.string(), std::strerror(errno)));
-      return;
+      if (::access(part.c_str(), W_OK | X_OK) == 0) return;
+      throw MachineError(fmt::format("-o {}: cannot write in {}: {}", directory, part.string(), std::strerror(errno)));
     }
     if (fs::exists(status)) throw InputError(fmt::format("-o {}: {} is not a folder", directory, part.string()));
-    if (part == part.parent_path()) return;
+    if (part == "." || part == part.parent_path()) return;
   }
 }
 

@@ -85,11 +85,7 @@ struct PathStream {
     Bits x1 = l1;
     x2 = h0 ^ round2_lo ^ Bits(key[5]);
     Bits x3 = l0;
-#if defined(__CUDACC__)
-#pragma unroll
-#else
-#pragma GCC unroll 7
-#endif
+    PATHBOUND_UNROLL
     for (int round = 3; round < 10; ++round) {
       mul_wide(x0, philox_m0, h0, l0);
       mul_wide(x2, philox_m1, h1, l1);

@@ -55,11 +55,7 @@ template <class D>
 PATHBOUND_HD double tree_sum_of_block(D v[32 / RealTraits<D>::lanes]) {
   constexpr int lanes = RealTraits<D>::lanes;
   constexpr int packs = 32 / lanes;
-#if defined(__CUDACC__)
-#pragma unroll
-#else
-#pragma GCC unroll 4
-#endif
+  PATHBOUND_UNROLL
   for (int half = packs / 2; half >= 1; half /= 2) {
     PATHBOUND_UNROLL
     for (int i = 0; i < half; ++i) v[i] = v[i] + v[i + half];

@@ -50,11 +50,7 @@ PATHBOUND_HD F normal_radius(BitsOf<F> bits) {
 template <class F>
 PATHBOUND_HD void normals_of_block(const BitsOf<F> words[4], F out[]) {
   constexpr int n = uniforms_per_block<F>;
-#if defined(__CUDACC__)
-#pragma unroll
-#else
-#pragma GCC unroll 2
-#endif
+  PATHBOUND_UNROLL
   for (int i = 0; i < n; i += 2) {
     F s, c;
     const F r = normal_radius<F>(uniform_bits<F>(words, i));
