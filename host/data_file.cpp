@@ -113,10 +113,10 @@ class Reader {
       for (const auto cell : cells_) any_number = any_number || parse_number(cell, ignored);
       columns_ = cells_.size();
       if (columns_ != dim_ + 1) {
-        fail(
-            fmt::format("{} columns, so {} features and the label, but objective.dim = {} (dim must equal the number "
-                        "of features)",
-                        columns_, columns_ - 1, dim_));
+        fail(fmt::format(
+            "{} column(s), so {} feature(s) and the label, but objective.dim = {} (dim must equal the number "
+            "of features)",
+            columns_, columns_ - 1, dim_));
       }
       if (!any_number) return;  // a header
     }

@@ -15,11 +15,6 @@ namespace pathbound {
 
 namespace {
 
-const CurveConfig& curve_named(const Experiment& experiment, const std::string& name) {
-  return *std::find_if(experiment.curves.begin(), experiment.curves.end(),
-                       [&](const CurveConfig& c) { return c.name == name; });
-}
-
 /// Uniforms of the compressor's stream a step (part of the stream's definition).
 int compressor_uniforms(const CurveConfig& curve, int dim) {
   int total = 0;
@@ -41,6 +36,12 @@ int thread_count(int threads) {
 }
 
 }  // namespace
+
+const CurveConfig* find_curve(const Experiment& experiment, const std::string& name) {
+  const auto found = std::find_if(experiment.curves.begin(), experiment.curves.end(),
+                                  [&](const CurveConfig& curve) { return curve.name == name; });
+  return found == experiment.curves.end() ? nullptr : &*found;
+}
 
 template <class R>
 CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, const Objective& objective) {
@@ -135,7 +136,7 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
     results.performance.path_steps += path_steps;
   }
   for (const BoundConfig& bound : experiment.bounds) {
-    const CurveConfig& config = curve_named(experiment, bound.curve);
+    const CurveConfig& config = *find_curve(experiment, bound.curve);
     const auto curve = std::find_if(results.curves.begin(), results.curves.end(),
                                     [&](const Curve& c) { return c.name == bound.curve; });
     results.bounds.push_back(
@@ -168,7 +169,8 @@ double memory_estimate(const Experiment& experiment, int threads) {
     // Histogram pages touched (two a record, seen in practice), records of the tree, and the rows of a block.
     const double per_thread = records * (8192.0 + 24.0 * sizeof(Record)) +
                               32.0 * (real * (4.0 * dim + experiment.objective.rows) + 8.0 * dim);
-    worst = std::max(worst, 2e7 + per_thread * thread_count(threads) + records * 128.0 * 8.0);
+    const double blocks = std::ceil(static_cast<double>(curve.paths) / block_paths);
+    worst = std::max(worst, 2e7 + per_thread * std::min<double>(thread_count(threads), blocks) + records * 128.0 * 8.0);
   }
   return worst;
 }

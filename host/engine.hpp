@@ -18,6 +18,9 @@ struct RunOptions {
   const std::atomic<bool>* stop = nullptr;
 };
 
+/// The experiment's curve of that name, or null.
+const CurveConfig* find_curve(const Experiment& experiment, const std::string& name);
+
 /// A CurveConfig as the kernels take it. Owns what the SimSpec points to, except the objective's arrays.
 template <class R>
 class CurveSpec {

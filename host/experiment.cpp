@@ -400,9 +400,16 @@ std::string dim_hint(const Context& context) {
   return context.dim ? fmt::format(" (dim = {})", *context.dim) : std::string();
 }
 
+/// C0 and C1 control characters, and those that turn the direction of text: none belongs on a terminal.
 bool has_control(std::string_view text) {
-  return std::any_of(text.begin(), text.end(),
-                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = [&](std::size_t k) { return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0u; };
+    if (byte(0) < 0x20 || byte(0) == 0x7f) return true;
+    if (byte(0) == 0xc2 && byte(1) >= 0x80 && byte(1) <= 0x9f) return true;                     // U+0080 - U+009F
+    if (byte(0) == 0xe2 && byte(1) == 0x80 && byte(2) >= 0xaa && byte(2) <= 0xae) return true;  // U+202A - U+202E
+    if (byte(0) == 0xe2 && byte(1) == 0x81 && byte(2) >= 0xa6 && byte(2) <= 0xa9) return true;  // U+2066 - U+2069
+  }
+  return false;
 }
 
 /// h_j from min to max in equal ratios, by square roots and products alone: libm's pow is not the same everywhere.

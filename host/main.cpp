@@ -230,8 +230,7 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
         if (!moments.reason.empty()) print(fmt::format("    {}\n", moments.reason));
       }
       for (const BoundConfig& bound : experiment.bounds) {
-        const auto curve = std::find_if(experiment.curves.begin(), experiment.curves.end(),
-                                        [&](const CurveConfig& c) { return c.name == bound.curve; });
+        const CurveConfig* curve = find_curve(experiment, bound.curve);
         const BoundValue value = evaluate_bound(bound.theorem, *curve, objective, unsimulated(*curve, objective));
         std::string why;
         for (const Assumption& assumption : value.assumptions)
@@ -299,14 +298,13 @@ int trace(const std::string& file, const std::string& curve_name, std::uint64_t 
           const CommonOptions& common) {
   const Isa isa = isa_from_environment();
   const Experiment experiment = load_experiment(find_experiment(file), common.overrides);
-  std::string names;
-  const CurveConfig* found = nullptr;
-  for (const CurveConfig& curve : experiment.curves) {
-    if (curve.name == curve_name) found = &curve;
-    names += fmt::format("{}'{}'", names.empty() ? "" : ", ", curve.name);
-  }
-  if (found == nullptr)
+  const CurveConfig* found = find_curve(experiment, curve_name);
+  if (found == nullptr) {
+    std::string names;
+    for (const CurveConfig& curve : experiment.curves)
+      names += fmt::format("{}'{}'", names.empty() ? "" : ", ", curve.name);
     throw InputError(fmt::format("--curve {}: no such curve in {} (it has {})", curve_name, file, names));
+  }
   CurveConfig curve = *found;
   if (path >= curve.paths)
     throw InputError(fmt::format("--path {}: curve '{}' has paths 0 to {}", path, curve.name, curve.paths - 1));
@@ -315,7 +313,8 @@ int trace(const std::string& file, const std::string& curve_name, std::uint64_t 
     throw InputError(fmt::format("--every {}: {} steps would be printed (at most {}; --every {} does)", every,
                                  curve.steps / every, most, curve.steps / most + 1));
   curve.checkpoint_steps.clear();
-  for (std::uint64_t k = 0; k <= curve.steps; k += every) curve.checkpoint_steps.push_back(k);
+  for (std::uint64_t k = 0; k < curve.steps; k += every) curve.checkpoint_steps.push_back(k);
+  curve.checkpoint_steps.push_back(curve.steps);
   const Objective objective(experiment.objective);
   const bool single = experiment.precision == Precision::single;
   std::string header = "step,suboptimality,grad_norm,diverged";
@@ -483,7 +482,7 @@ int parse_and_run(int argc, char** argv) {
   std::string what;
   CLI::App* list_command =
       app.add_subcommand("list", "what there is: objectives, methods, laws, bounds, experiments, ...");
-  list_command->add_option("WHAT", what)
+  list_command->add_option("WHAT", what, "one kind of thing only (default: all)")
       ->check(CLI::IsMember({"objectives", "methods", "models", "laws", "compressors", "schedules", "adaptive",
                              "bounds", "experiments", "devices"}));
 
@@ -494,7 +493,8 @@ int parse_and_run(int argc, char** argv) {
   trace_command->add_option("FILE", file, "an experiment file, or the name of a shipped experiment")->required();
   trace_command->add_option("--curve", curve, "name of the curve")->required();
   trace_command->add_option("--path", path, "number of the path, from 0")->required()->transform(whole(0, any64));
-  trace_command->add_option("--every", every, "print every n-th step")->transform(whole(1, std::uint64_t(1) << 40));
+  trace_command->add_option("--every", every, "print every n-th step, and the last")
+      ->transform(whole(1, std::uint64_t(1) << 40));
   add_common(trace_command, false);
 
   SampleOptions s;
@@ -505,8 +505,8 @@ int parse_and_run(int argc, char** argv) {
       ->check(CLI::IsMember({"gaussian", "student_t", "multivariate_t"}));
   sample_command->add_option("--nu", s.nu, "degrees of freedom (student_t, multivariate_t)")->check(decimal());
   sample_command->add_option("--dim", s.dim, "coordinates a row")->transform(whole(1, 65536));
-  sample_command->add_option("--precision", s.precision)->check(CLI::IsMember({"float", "double"}));
-  sample_command->add_option("--seed", s.seed)->transform(whole(0, seed_max));
+  sample_command->add_option("--precision", s.precision, "float or double")->check(CLI::IsMember({"float", "double"}));
+  sample_command->add_option("--seed", s.seed, "seed (default 1)")->transform(whole(0, seed_max));
   sample_command->add_option("-n", s.n, "rows")->required()->transform(whole(0, any64));
   sample_command->add_flag("--raw", s.raw, "little-endian numbers instead of text")->disable_flag_override();
 
@@ -514,8 +514,8 @@ int parse_and_run(int argc, char** argv) {
   bool raw = false;
   CLI::App* bits_command =
       app.add_subcommand("bits", "random words of a path (cuRAND's Philox4x32-10), for outside checks");
-  bits_command->add_option("--seed", seed)->required()->transform(whole(0, seed_max));
-  bits_command->add_option("--path", path)->required()->transform(whole(0, any64));
+  bits_command->add_option("--seed", seed, "seed: the generator's key")->required()->transform(whole(0, seed_max));
+  bits_command->add_option("--path", path, "path: the generator's subsequence")->required()->transform(whole(0, any64));
   bits_command->add_option("--offset", offset, "first word")->transform(whole(0, any64));
   bits_command->add_option("-n", n, "words")->required()->transform(whole(0, any64));
   bits_command->add_flag("--raw", raw, "little-endian 32-bit words instead of text")->disable_flag_override();

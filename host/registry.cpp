@@ -161,7 +161,7 @@ const std::vector<ComponentInfo>& table_registry() {
       {"objective",
        "keys of every objective",
        {{"kind", "string", one_of(objective_registry()), "required", "which objective"},
-        {"dim", "integer", "an integer from 1 to 65536 (least_squares, logistic: to 4096)", "1 (required with file)",
+        {"dim", "integer", "an integer from 1 to 65536 (least_squares, logistic: to 1024)", "1 (required with file)",
          "dimension d"},
         {"start", "number or list", "a number, or a list of exactly dim numbers", "1.0", "x_0"}}},
       {"spectrum",

@@ -79,7 +79,12 @@ void check_output_directory(const std::string& directory) {
     if (part.empty()) part = ".";  // above a relative path
     const fs::file_status status = fs::status(part, error);
     if (fs::is_directory(status)) {
-      if (::access(part.c_str(), W_OK | X_OK) == 0) return;
+      if (::access(part.c_str(), W_OK | X_OK) == 0) {
+        for (const char* name : {"results.json", "curves.csv", "report.html"})
+          if (fs::is_directory(fs::path(directory) / name, error))
+            throw InputError(fmt::format("-o {}: {} is a folder", directory, (fs::path(directory) / name).string()));
+        return;
+      }
       throw MachineError(fmt::format("-o {}: cannot write in {}: {}", directory, part.string(), std::strerror(errno)));
     }
     if (fs::exists(status)) throw InputError(fmt::format("-o {}: {} is not a folder", directory, part.string()));

@@ -137,7 +137,7 @@ class Judgement {
       v_.lower.push_back(sample.lower);
       v_.upper.push_back(sample.upper);
       const double ratio = ratio_at(c);
-      if (std::isnan(ratio)) continue;
+      if (std::isnan(ratio) || sample.finite == 0) continue;  // without paths the ratio is limit / bound: says nothing
       // At the start the ratio is 1 for every bound: it counts only while there is nothing else.
       const bool only_start = std::isnan(v_.worst_ratio) || v_.worst_step == 0;
       if (only_start || (curve_.step[c] > 0 && ratio > v_.worst_ratio)) {
@@ -262,11 +262,16 @@ class Judgement {
   }
 
   void explain_inconclusive(std::size_t c) {
-    v_.paths_to_decide = decisive_paths();
     const Sample& s = samples_[c];
-    if (!s.usable) {
-      v_.reason = fmt::format("inconclusive: only {} finite paths at step {} (at least {} are needed)", s.finite,
-                              curve_.step[c], fewest_paths);
+    // With diverged paths the bound cannot hold, so more of them decide nothing.
+    if (diverged_ == 0) v_.paths_to_decide = decisive_paths();
+    if (s.diverged > 0 && !s.usable) {
+      v_.reason =
+          fmt::format("inconclusive: {} of {} paths diverged by step {}, only {} are left (at least {} are needed)",
+                      s.diverged, curve_.paths, curve_.step[c], s.finite, fewest_paths);
+    } else if (!s.usable) {
+      v_.reason = fmt::format("inconclusive: only {} finite path{} at step {} (at least {} are needed)", s.finite,
+                              s.finite == 1 ? "" : "s", curve_.step[c], fewest_paths);
     } else if (s.diverged > 0) {
       v_.reason = fmt::format(
           "inconclusive: {} of {} paths diverged by step {} and count as S = {:g}, too few to call the "
@@ -285,7 +290,6 @@ class Judgement {
           "{:g}",
           curve_.step[c], s.mean, confidence(), s.lower, s.upper, bound_at(c), 1.0 + v_.config.margin);
     }
-    if (v_.paths_to_decide) v_.reason += fmt::format("; about {} paths would decide", *v_.paths_to_decide);
   }
 
   /// Paths with which the tests would decide if the means stayed where they are: violated at the easiest checkpoint

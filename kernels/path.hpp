@@ -112,7 +112,7 @@ class BlockRun {
         record(k, next);
         if (++next == spec_.n_checkpoints) return true;
       }
-      if (!keep_going(k)) return false;
+      if ((k & 255) == 255) note_steps(256);
       const double eta = step_sizes_.at(k);
 
       for (int p = 0; p < P; ++p) {
@@ -125,7 +125,10 @@ class BlockRun {
         }
         for (int j = 0; j < dim; ++j) store(row(sum_, j, p), real<F>(0.0));
       }
-      for (int i = 0; i < spec_.n_workers; ++i) add_worker(spec_.workers[i]);
+      for (int i = 0; i < spec_.n_workers; ++i) {
+        add_worker(spec_.workers[i]);
+        if (stopped()) return false;
+      }
       const F factor(static_cast<R>(-(eta / spec_.n_workers)));
       for (int j = 0; j < dim; ++j) {
         PATHBOUND_UNROLL
@@ -203,12 +206,16 @@ class BlockRun {
     }
   }
 
-  PATHBOUND_HD bool keep_going(std::uint64_t k) {
+  PATHBOUND_HD bool stopped() const {
 #if !defined(__CUDA_ARCH__)
-    if ((k & 255) == 255 && out_.steps_done != nullptr) out_.steps_done->fetch_add(256, std::memory_order_relaxed);
-    return out_.stop == nullptr || !out_.stop->load(std::memory_order_relaxed);
+    return out_.stop != nullptr && out_.stop->load(std::memory_order_relaxed);
 #else
-    return true;
+    return false;
+#endif
+  }
+  PATHBOUND_HD void note_steps(std::uint64_t n) const {
+#if !defined(__CUDA_ARCH__)
+    if (out_.steps_done != nullptr) out_.steps_done->fetch_add(n, std::memory_order_relaxed);
 #endif
   }
 
@@ -289,7 +296,10 @@ class BlockRun {
           }
         }
       }
-      if ((b & (256 / n - 1)) == 0 && !keep_going(255)) return false;
+      if ((b & (256 / n - 1)) == 0) {
+        note_steps(256);
+        if (stopped()) return false;
+      }
     }
   }
 
@@ -314,7 +324,10 @@ class BlockRun {
         }
         const std::uint64_t before = k;
         k += static_cast<std::uint64_t>(got);
-        if ((before >> 8) != (k >> 8) && !keep_going(255)) return false;
+        if ((before >> 8) != (k >> 8)) {
+          note_steps(256);
+          if (stopped()) return false;
+        }
       }
       record_scalar(f, x, target, next);
     }

@@ -724,7 +724,7 @@ class Runs(Case):
 
     def test_trace_options(self):
         every = self.trace("good.toml", "plain", 5, "--every", "7")
-        self.assertEqual([int(row["step"]) for row in every], [0, 7, 14])
+        self.assertEqual([int(row["step"]) for row in every], [0, 7, 14, 20])
         self.assertEqual(every, self.trace("good.toml", "plain", 5)[::7])
         self.assertNotEqual(every, self.trace("good.toml", "plain", 6, "--every", "7"))
         self.assertNotEqual(every, self.trace("good.toml", "plain", 5, "--every", "7", "--seed", "9"))
