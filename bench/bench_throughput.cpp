@@ -107,7 +107,8 @@ int run(int argc, char** argv) {
   int threads = 1;
   bool quick = false;
   app.add_option("--backend", backend, "auto, cpu or cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  app.add_option("--devices", "GPUs to use (cuda backend)");
+  std::string devices;
+  app.add_option("--devices", devices, "GPUs to use (cuda backend only)");
   app.add_option("--threads", threads, "threads (default 1)")->check(CLI::Range(1, 4096));
   app.add_option("-o,--out", out, "folder for throughput.json");
   app.add_flag("--quick", quick, "a tenth of the paths, one repetition");
@@ -121,6 +122,7 @@ int run(int argc, char** argv) {
     fmt::print(stderr, "bench_throughput: {}\n", error.what());
     return 2;
   }
+  if (!devices.empty() && backend != "cuda") throw InputError("--devices is for --backend cuda");
   if (backend == "cuda") throw MachineError("--backend cuda: this build has no CUDA backend (use --backend cpu)");
 
   std::vector<std::string> arguments = {argv[0]};

@@ -12,6 +12,7 @@
 #include <stdexcept>
 
 #include "host/step_size.hpp"
+#include "kernels/portable.hpp"
 
 namespace pathbound {
 namespace {
@@ -83,7 +84,7 @@ double mean_square_factor(const std::vector<double>& h, double eta, const Worker
 /// S0 q^k + (1 - q^k) level for 1 - q = decay: exactly S0 at k = 0.
 double relax(double start, double level, double exponent) {
   if (exponent == 0.0) return start;
-  return start * std::exp(exponent) - level * std::expm1(exponent);
+  return start * portable::exp(exponent) - level * portable::expm1(exponent);
 }
 
 class Evaluation {
@@ -161,6 +162,9 @@ class Evaluation {
         if (observed && curve_.pl_min < 0.99 * mu_) {
           status = AssumptionStatus::failed;
           detail += ": the inequality was seen to fail";
+        } else if (const auto& best = objective_.constants().best_mu; best && mu_ > *best * (1.0 + 1e-9)) {
+          status = AssumptionStatus::failed;
+          detail += fmt::format("; the largest mu of this objective is {:.6g}", *best);
         } else if (l.value && mu_ > *l.value) {
           status = AssumptionStatus::failed;
           detail += fmt::format("; no {:.6g}-smooth function is mu-PL with a larger mu", *l.value);
@@ -230,7 +234,7 @@ class Evaluation {
 
   /// b_k = S0 q^k + (1 - q^k) level, q = 1 - decay.
   void geometric(double decay, double level) {
-    const double log_q = decay < 1.0 ? std::log1p(-decay) : -inf;
+    const double log_q = decay < 1.0 ? portable::log1p(-decay) : -inf;
     for (std::size_t c = 0; c < curve_.step.size(); ++c) {
       const double k = static_cast<double>(curve_.step[c]);
       v_.value[c] = k == 0.0 ? s0_ : relax(s0_, level, k * log_q);

@@ -15,22 +15,6 @@ namespace pathbound {
 
 namespace {
 
-/// Uniforms of the compressor's stream a step (part of the stream's definition).
-int compressor_uniforms(const CurveConfig& curve, int dim) {
-  int total = 0;
-  switch (curve.compressor.kind) {
-    case CompressorKind::identity:
-      break;
-    case CompressorKind::bernoulli:
-      total = curve.workers.count * dim;
-      break;
-    case CompressorKind::rand_k:
-      for (const int k : curve.workers.k) total += std::min(k, dim - k);
-      break;
-  }
-  return total;
-}
-
 int thread_count(int threads) {
   return threads > 0 ? threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
@@ -82,7 +66,6 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
   spec.workers = workers_.data();
   spec.affine = curve.noise.affine > 0.0;
   spec.compressor = curve.compressor.kind;
-  spec.compressor_uniforms = compressor_uniforms(curve, dim);
   spec.schedule = curve.schedule.kind;
   spec.eta = curve.eta;
   spec.schedule_k0 = curve.schedule.k0;
@@ -116,11 +99,37 @@ SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const
   }
 }
 
+void validate(const Experiment& experiment, const Objective& objective) {
+  const double start = objective.constants().suboptimality_at_start;
+  if (!(start < experiment.limit))
+    throw InputError(
+        fmt::format("{}: key 'limit' = {:g}: must be above S(x0) = {:g} (every path would count as diverged at step 0)",
+                    experiment.source, experiment.limit, start));
+}
+
+namespace {
+
+/// What the 32-bit uniform costs the variance of a t law whose nu is close to 2 (docs/numerics.md): u >= 2^-32 cuts
+/// |zeta| at about sqrt(nu) 2^(32/nu), beyond which lies the share 2^(-32 (nu - 2)/nu) of the second moment.
+void note_tail_cut(const CurveConfig& curve, Precision precision, Curve& result) {
+  const bool heavy = curve.noise.law != LawKind::gaussian && curve.noise.nu > 2.0;
+  if (!heavy || curve.method == MethodKind::dsignsgd) return;
+  const double bits = precision == Precision::single ? 32.0 : 54.0;
+  const double share = std::exp2(-bits * (curve.noise.nu - 2.0) / curve.noise.nu);
+  if (share < 0.005) return;
+  result.notes.push_back(fmt::format("precision = \"{}\" cuts about {:.2g}% of the variance of this noise (nu = {:g})",
+                                     precision == Precision::single ? "float" : "double", 100.0 * share,
+                                     curve.noise.nu));
+}
+
+}  // namespace
+
 Results run_experiment(const Experiment& experiment, const RunOptions& options) {
   Results results;
   results.experiment = experiment;
   results.environment = {version(), commit(), "cpu", "cpu", name_of(options.isa), thread_count(options.threads)};
   const Objective objective(experiment.objective);
+  validate(experiment, objective);
   double total = 0.0;
   for (const CurveConfig& curve : experiment.curves)
     total += static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
@@ -130,6 +139,7 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
     if (options.progress) progress = [&](double here) { options.progress(curve.name, done + here, total); };
     const SimResult sim = simulate(experiment, curve, objective, options, progress);
     results.curves.push_back(make_curve(curve, objective, sim));
+    note_tail_cut(curve, experiment.precision, results.curves.back());
     const double path_steps = static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
     done += path_steps;
     results.performance.seconds += sim.seconds;
@@ -166,11 +176,17 @@ double memory_estimate(const Experiment& experiment, int threads) {
     const double records = static_cast<double>(curve.checkpoint_steps.size());
     const double real = experiment.precision == Precision::double_ ? 8.0 : 4.0;
     const double dim = experiment.objective.dim;
-    // Histogram pages touched (two a record, seen in practice), records of the tree, and the rows of a block.
-    const double per_thread = records * (8192.0 + 24.0 * sizeof(Record)) +
+    // Histogram pages touched (two a record, seen in practice) and bins waiting, records of the tree, rows of a block.
+    const double per_thread = records * (8192.0 + 2048.0 + 24.0 * sizeof(Record)) +
                               32.0 * (real * (4.0 * dim + experiment.objective.rows) + 8.0 * dim);
     const double blocks = std::ceil(static_cast<double>(curve.paths) / block_paths);
-    worst = std::max(worst, 2e7 + per_thread * std::min<double>(thread_count(threads), blocks) + records * 128.0 * 8.0);
+    // The text of the results takes some kB a record; a data objective's matrices are held in float and in double.
+    const double rows = experiment.objective.rows;
+    const bool dense = experiment.objective.kind == ObjectiveKind::least_squares ||
+                       experiment.objective.kind == ObjectiveKind::logistic;
+    const double data = dense ? 20.0 * (rows * dim + dim * dim) : 0.0;
+    worst = std::max(worst, 2e7 + data + per_thread * std::min<double>(thread_count(threads), blocks) +
+                                records * (128.0 * 8.0 + 6000.0));
   }
   return worst;
 }

@@ -40,6 +40,9 @@ class CurveSpec {
 SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
                    const RunOptions& options, const std::function<void(double)>& progress = {});
 
+/// Throws InputError when what only the objective can tell is wrong: limit at or below S(x0).
+void validate(const Experiment& experiment, const Objective& objective);
+
 /// Runs every curve and judges every bound.
 Results run_experiment(const Experiment& experiment, const RunOptions& options);
 

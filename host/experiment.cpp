@@ -644,7 +644,10 @@ ScheduleConfig read_schedule(Context& context, const Layer& layer) {
   reader.check_keys();
   schedule.kind = static_cast<ScheduleKind>(kind.value_or(0));
   if (kind && schedule.kind == ScheduleKind::polynomial) {
-    schedule.k0 = reader.number("k0", positive, schedule.k0).value_or(1.0);
+    schedule.k0 = reader
+                      .number(
+                          "k0", [](double x) { return x >= 1e-12; }, schedule.k0)
+                      .value_or(1.0);
     schedule.p = reader.number("p", not_negative, schedule.p).value_or(0.5);
   }
   return schedule;

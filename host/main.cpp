@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -126,7 +127,7 @@ int run(const std::vector<std::string>& files, const std::string& out, const Com
       experiments.push_back(load_experiment(path, common.overrides));
       // Reads the data: what is wrong with them must not come up after another experiment has run.
       if (files.size() > 1 && !experiments.back().objective.file.empty())
-        static_cast<void>(Objective(experiments.back().objective));
+        validate(experiments.back(), Objective(experiments.back().objective));
       directories.push_back(base.string());
     } catch (const InputError& error) {
       problems += problems.empty() ? error.what() : std::string("\n") + error.what();
@@ -212,6 +213,7 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
       const std::string path = find_experiment(file);
       const Experiment experiment = load_experiment(path, common.overrides);
       const Objective objective(experiment.objective);
+      validate(experiment, objective);
       const ObjectiveConstants& constants = objective.constants();
       auto shown = [](const Constant& c) { return c.value ? fmt::format("{:.6g}", *c.value) : std::string("none"); };
       print(fmt::format("{}: {}\n  objective {} (dim {}): mu {}, L {}, L0 {}, L1 {}, f* {:.6g}, S(x0) {:.6g}\n", path,
@@ -240,7 +242,7 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
             "  bound {} on '{}': {}\n", bound.theorem, bound.curve,
             why.empty() ? "applies, as far as can be said before the run" : "not applicable (" + why + ")"));
       }
-      print(fmt::format("  in all about {:.2g} s on {} threads ({}), {:.0f} MB\n", seconds, threads,
+      print(fmt::format("  simulation about {:.2g} s on {} threads ({}), {:.0f} MB\n", seconds, threads,
                         name_of(options.isa), memory_estimate(experiment, common.threads) / 1e6));
     } catch (const InputError& error) {
       problems += problems.empty() ? error.what() : std::string("\n") + error.what();
@@ -322,9 +324,11 @@ int trace(const std::string& file, const std::string& curve_name, std::uint64_t 
   print(header + "\n");
   const TraceSink sink = [&](std::uint64_t step, const double* x, double s, double norm, bool diverged) {
     if (stop_requested) throw Interrupted{};
-    std::string row = fmt::format("{},{},{},{}", step, s, norm, diverged ? 1 : 0);
+    // The sign of a NaN is the processor's affair.
+    const auto number = [](auto v) { return std::isnan(v) ? std::string("nan") : fmt::format("{}", v); };
+    std::string row = fmt::format("{},{},{},{}", step, number(s), number(norm), diverged ? 1 : 0);
     for (int j = 0; j < experiment.objective.dim; ++j)
-      row += single ? fmt::format(",{}", static_cast<float>(x[j])) : fmt::format(",{}", x[j]);
+      row += "," + (single ? number(static_cast<float>(x[j])) : number(x[j]));
     print(row + "\n");
   };
   if (single)

@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "host/data_file.hpp"
+#include "kernels/portable.hpp"
 
 namespace pathbound {
 namespace {
@@ -46,9 +47,9 @@ double dot(const double* a, const double* b, std::size_t n) {
 }
 
 /// log(1 + e^t) without overflow.
-double softplus(double t) { return std::max(t, 0.0) + std::log1p(std::exp(-std::fabs(t))); }
+double softplus(double t) { return std::max(t, 0.0) + portable::log1p(portable::exp(-std::fabs(t))); }
 /// 1 / (1 + e^m)
-double logistic_tail(double m) { return 1.0 / (1.0 + std::exp(m)); }
+double logistic_tail(double m) { return 1.0 / (1.0 + portable::exp(m)); }
 
 /// The numbers of synthetic data: uniform in [-1, 1) with 53 bits, in the order they are asked for. std::mt19937_64 is
 /// fixed by the standard and everything built from these numbers uses + - * / sqrt in a fixed order, so the data have
@@ -105,7 +106,6 @@ struct Problem {
   std::vector<double> rows;    ///< A, n x d
   std::vector<double> target;  ///< b, or labels +-1
   int n_rows = 0;
-  int known_rank = -1;  ///< synthetic least squares
 };
 
 void check_synthetic_size(const ObjectiveConfig& config) {
@@ -139,7 +139,6 @@ Problem synthetic_least_squares(const ObjectiveConfig& config) {
   const double ratio = rank > 1 ? root(1.0 / config.condition, rank - 1) : 1.0;
   Problem problem;
   problem.n_rows = config.rows;
-  problem.known_rank = rank;
   problem.rows.assign(n * d, 0.0);
   double eigenvalue = 1.0;
   for (int i = 0; i < rank; ++i, eigenvalue *= ratio) {
@@ -499,9 +498,10 @@ Objective::Objective(const ObjectiveConfig& config) : config_(config) {
     }
   }
 
-  if (config_.mu) c.mu = {*config_.mu, Provenance::user, "key objective.mu"};
-  if (config_.L1 && config_.kind != ObjectiveKind::quartic) {
-    c.L1 = {*config_.L1, Provenance::user, "key objective.L1"};
+  if (config_.mu) {
+    // But for logistic (where lam is only a lower bound) the known constants are the best ones: a larger mu is refuted.
+    if (config_.kind != ObjectiveKind::logistic) c.best_mu = c.mu.value;
+    c.mu = {*config_.mu, Provenance::user, "key objective.mu"};
   }
   const bool dense = config_.kind == ObjectiveKind::least_squares || config_.kind == ObjectiveKind::logistic;
   const auto fill = [&](auto& arrays) {
@@ -535,7 +535,6 @@ ObjectiveSpec<R> Objective::spec() const {
   spec.rows = pointer(arrays->rows);
   spec.n_rows = n_rows_;
   spec.lam = static_cast<R>(config_.lam);
-  spec.f_star = config_.kind == ObjectiveKind::saddle ? constants_.f_star : 0.0;
   if (n_rows_ > 0) {
     spec.x_star_double = x_star_.data();
     spec.rows_double = rows_.data();
@@ -588,14 +587,13 @@ double Objective::suboptimality(const std::vector<double>& x) const {
   std::vector<double> e(d);
   for (std::size_t j = 0; j < d; ++j) e[j] = x[j] - x_star_[j];
   for (std::size_t r = 0; r < n; ++r) {
-    const double t = dot(&rows_[r * d], e.data(), d);
+    const double along = dot(&rows_[r * d], e.data(), d);
     if (config_.kind == ObjectiveKind::least_squares) {
-      sum += 0.5 * t * t;
+      sum += 0.5 * along * along;
     } else {
-      const double m = margin_star_[r], p = logistic_tail(m);
-      // Equal in exact arithmetic; log1p overflows for very negative t and has lost
-      // 1 - p for very negative m, which shows once t is large.
-      const bool far = t < -30.0 || (m < -30.0 && t > 1.0);
+      // The term is the same for (m*, t) and (-m*, -t): with m* >= 0, so p <= 1/2, nothing cancels in 1 - p.
+      const double m = std::fabs(margin_star_[r]), p = logistic_tail(m);
+      const double t = margin_star_[r] < 0.0 ? -along : along;
       if (std::fabs(t) < 0x1p-6) {
         // The difference cancels to first order: here its series, from the cumulants of a Bernoulli(p) variable.
         const double v = p * (1.0 - p), odd = 1.0 - 2.0 * p;
@@ -604,7 +602,8 @@ double Objective::suboptimality(const std::vector<double>& x) const {
                               (1.0 - 30.0 * v + 120.0 * v * v) * t * t * t * t / 720.0;
         sum += v * t * t * series;
       } else {
-        sum += p * t + (far ? softplus(-(m + t)) - softplus(-m) : std::log1p(p * std::expm1(-t)));
+        // Equal in exact arithmetic; log1p overflows for very negative t.
+        sum += p * t + (t < -30.0 ? softplus(-(m + t)) - softplus(-m) : portable::log1p(p * portable::expm1(-t)));
       }
     }
   }

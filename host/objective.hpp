@@ -22,6 +22,7 @@ struct Constant {
 /// theory section 5: f is mu-PL and L-smooth (or (L0, L1)-smooth) with minimum f_star.
 struct ObjectiveConstants {
   Constant mu, L, L0, L1;
+  std::optional<double> best_mu;  ///< where the user gave mu: the largest mu for which f is known to be mu-PL
   double f_star = 0.0;
   double suboptimality_at_start = 0.0;  ///< S(x0)
   std::vector<double> gradient_at_start;

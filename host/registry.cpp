@@ -125,7 +125,7 @@ const std::vector<ComponentInfo>& schedule_registry() {
       {"constant", "s_k = 1", {}},
       {"polynomial",
        "s_k = (1 + k/k0)^-p",
-       {{"k0", "number", "a number > 0", "1.0", "time scale in steps"},
+       {{"k0", "number", "a number from 1e-12", "1.0", "time scale in steps"},
         {"p", "number", "a number >= 0", "0.5", "exponent; k0 = 1, p = 0.5 is eta / sqrt(k + 1)"}}},
   };
   return registry;
@@ -191,7 +191,7 @@ const std::vector<ComponentInfo>& table_registry() {
          "factor s_k of the step size"},
         {"adaptive", "table", "the table { kind = \"none\" }", "{ kind = \"none\" }", "step sizes that depend on x"},
         {"sampling", "string", "one of auto, direct", "\"auto\"",
-         "auto may draw from an equivalent law in a cheaper form; direct never does"},
+         "direct draws every worker's noise; auto leaves the form to the program, in this version direct too"},
         {"noise", "table", "a table of the keys of [noise] to override", "as in [noise]",
          "overrides [noise] key by key"},
         {"workers", "table", "a table of the keys of [workers] to override", "as in [workers]",

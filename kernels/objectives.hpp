@@ -138,13 +138,10 @@ PATHBOUND_HD void gradient(const ObjectiveSpec<ScalarOf<F>>& spec, const ScalarO
 }
 
 /// S of one pack of paths of a separable objective.
-template <class F>
-PATHBOUND_HD F separable_suboptimality(const ObjectiveSpec<ScalarOf<F>>& spec, const ScalarOf<F>* x, int stride) {
-  F sum = real<F>(0.0);
-  with_separable<F>(spec, [&](const auto& f) {
-    sum = tree_sum<F>(spec.dim, [&](int j) { return f.value(load<F>(x + j * stride), j); });
-  });
-  return sum;
+template <class F, class Objective>
+PATHBOUND_HD F separable_suboptimality(const Objective& f, int dim, const ScalarOf<F>* x, int stride) {
+  if (dim == 1) return f.value(load<F>(x), 0);
+  return tree_sum<F>(dim, [&](int j) { return f.value(load<F>(x + j * stride), j); });
 }
 
 /// max(t, 0) + log1p(e^-|t|)
@@ -173,8 +170,10 @@ PATHBOUND_HD D dense_suboptimality(const ObjectiveSpec<R>& spec, const double* e
   // logistic: mean(log1p(p* expm1(-t)) + p* t) + (lam/2)|x - x*|^2 with t = y a.(x - x*), p* = 1 / (1 + e^{m*})
   const D one = real<D>(1.0);
   const D sum = tree_sum<D>(spec.n_rows, [&](int r) {
-    const D t = times_row(r);
-    const D margin = D(spec.margin_star[r]);
+    // The term is the same for (m*, t) and (-m*, -t): with m* >= 0, so p* <= 1/2, nothing cancels in 1 - p*.
+    const D along = times_row(r);
+    const D t = spec.margin_star[r] < 0.0 ? real<D>(0.0) - along : along;
+    const D margin = abs(D(spec.margin_star[r]));
     const D p = one / (one + exp(margin));
     const D middle = fma(p, t, log1p(p * expm1(real<D>(0.0) - t)));
     const D far = fma(p, t, softplus(real<D>(0.0) - (margin + t)) - softplus(real<D>(0.0) - margin));

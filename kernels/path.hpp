@@ -82,7 +82,7 @@ class BlockRun {
     present_ = alive_;
     const std::uint32_t high = static_cast<std::uint32_t>(first >> 32);
     noise_.init(spec.seed, low, high, spec.law, spec.nu, spec.objective.dim);
-    if (spec.compressor_uniforms > 0) compressor_words_.init(spec.seed, low, high, Purpose::compressor);
+    if (spec.compressor != CompressorKind::identity) compressor_words_.init(spec.seed, low, high, Purpose::compressor);
     for (int j = 0; j < dim; ++j)
       for (int p = 0; p < P; ++p) store(row(x_, j, p), F(spec.start[j]));
   }
@@ -405,9 +405,7 @@ class BlockRun {
       alignas(64) R value[block_paths];
       with_separable<F>(f, [&](const auto& objective) {
         for (int p = 0; p < P; ++p)
-          store(value + p * lanes, dim == 1 ? objective.value(load<F>(row(x_, 0, p)), 0) : tree_sum<F>(dim, [&](int j) {
-                  return objective.value(load<F>(row(x_, j, p)), j);
-                }));
+          store(value + p * lanes, separable_suboptimality<F>(objective, dim, x_ + p * lanes, width));
       });
       for (int i = 0; i < double_packs; ++i) s[i] = load_as_double<D>(value + i * double_lanes);
     } else {
@@ -486,11 +484,12 @@ class BlockRun {
     return tree_sum_of_block<D>(packs);
   }
 
+  /// S below 2^-100 (the histogram's floor, denormal floats among them) says nothing about the ratio.
   PATHBOUND_HD_CALL void add_pl_ratios(Record& r, const D s[double_packs], const D norm[double_packs]) const {
     alignas(64) double ratio[block_paths];
     for (int i = 0; i < double_packs; ++i)
       store(ratio + i * double_lanes,
-            select(lt(real<D>(0.0), s[i]), norm[i] * norm[i] / (real<D>(2.0) * s[i]), real<D>(-1.0)));
+            select(lt(real<D>(0x1p-100), s[i]), norm[i] * norm[i] / (real<D>(2.0) * s[i]), real<D>(-1.0)));
     bool any = false;
     for (int t = 0; t < block_paths; ++t) {
       if (((alive_ >> t) & 1) == 0 || !(ratio[t] >= 0.0 && ratio[t] <= 1e300)) continue;

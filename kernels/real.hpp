@@ -43,7 +43,7 @@ using BitsOf = typename RealTraits<F>::Bits;
 template <class F>
 using MaskOf = typename RealTraits<F>::Mask;
 
-// ---- arithmetic that C++ spells with functions. + - * / are the operators (see mul/add below for the device).
+// ---- arithmetic that C++ spells with functions; + - * / are the operators (build device code with -fmad=false).
 #if defined(__CUDA_ARCH__)
 PATHBOUND_HD float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 PATHBOUND_HD double fma(double a, double b, double c) { return __fma_rn(a, b, c); }

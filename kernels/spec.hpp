@@ -41,8 +41,6 @@ struct ObjectiveSpec {
   int n_rows = 0;
   /// saddle and logistic: lambda.
   R lam = R(0);
-  /// saddle: f* (<= 0), in double.
-  double f_star = 0.0;
   /// For S(x) in double: the optimum, the rows (least_squares: A; logistic: y_r a_r), and y_r a_r . x*.
   const double* x_star_double = nullptr;
   const double* rows_double = nullptr;
@@ -83,7 +81,6 @@ struct SimSpec {
   bool affine = false;  ///< some worker has affine_sq > 0
 
   CompressorKind compressor = CompressorKind::identity;
-  int compressor_uniforms = 0;  ///< uniforms of Purpose::compressor a step: rand_k sum min(k_i, d - k_i), bernoulli N d
 
   ScheduleKind schedule = ScheduleKind::constant;
   double eta = 0.0;

@@ -20,7 +20,7 @@ struct Record {
   double max_grad = 0.0;       ///< largest |grad_j f| at this checkpoint, over paths and coordinates
   double max_grad_so_far =
       0.0;              ///< the same over every step up to here (over all paths; only if tracked, else max_grad)
-  double pl_min = 0.0;  ///< extremes of |grad f|^2 / (2 S) over paths with S > 0 (0, 0 when there are none)
+  double pl_min = 0.0;  ///< extremes of |grad f|^2 / (2 S) over paths with S > 2^-100 (0, 0: there are none)
   double pl_max = 0.0;
 };
 

@@ -19,8 +19,8 @@ refuse() {
 }
 refuse "kernels/ includes nothing of the other folders" kernels '(\.\./)*(host|bench|tests)/'
 refuse "host/ includes nothing of bench/ or tests/" host '(\.\./)*(bench|tests)/'
-refuse "host/ sees of kernels/ only spec, statistics, simulate and error" host '(\.\./)*kernels/' \
-  '[<"]kernels/(spec|statistics|simulate|error)\.hpp[>"]'
+refuse "host/ sees of kernels/ only spec, statistics, simulate and portable" host '(\.\./)*kernels/' \
+  '[<"]kernels/(spec|statistics|simulate|portable)\.hpp[>"]'
 refuse "bench/ includes nothing of tests/" bench '(\.\./)*tests/'
 for folder in kernels host bench tests; do
   refuse "includes are written from the root (\"kernels/spec.hpp\"), without ../" "$folder" '\.\./'

@@ -289,6 +289,7 @@ class WrongFiles(Case):
         (changed("seed = 3", "seed = -3"), ["'seed' = -3"]),
         (changed("seed = 3", 'precision = "half"'), ["float, double"]),
         (changed("seed = 3", "limit = 0"), ["'limit' = 0", "(0, 2^100]"]),
+        (changed("seed = 3", "limit = 1e-30"), ["'limit' = 1e-30", "must be above S(x0)"]),
         (changed("seed = 3", "limit = inf"), ["'limit' = inf"]),
         (changed('title = "two workers"', "title = 3"), ["'title' = 3"]),
         (changed('title = "two workers"', 'title = "a\\u0007b"'), ["title"]),
@@ -596,8 +597,7 @@ class Runs(Case):
         name = "<b>\u00fc &amp; </script> \u65e5\u672c"
         for text, sets in [(text, []) for text in data] + [(GOOD, sets) for sets in (
                 ["curve.plain.eta=1e30"], ["curve.plain.eta=1e-30"], ["noise.scale=1e30"], ["noise.scale=0"],
-                ["objective.start=0", "noise.scale=0"], ["limit=1e-30"], ["steps=1", "checkpoints=1"],
-                ["objective.start=1e30"], ['noise={law="student_t", nu=0.3}'], ['noise={law="multivariate_t", nu=1}'],
+                ["objective.start=0", "noise.scale=0"], ["steps=1", "checkpoints=1"], ['noise={law="student_t", nu=0.3}'], ['noise={law="multivariate_t", nu=1}'],
                 ["objective.dim=65536", "paths=32", "steps=4"], ["workers.count=4096"],
                 ["curve.rand.compressor.k=4"], ["workers={count=2, scale=[0.1, 5], batch=[1, 7.5], k=[1, 4]}"],
                 [f'title="{name}"', f'curve.rand.name="{name}"'])]:
@@ -725,7 +725,8 @@ class Runs(Case):
     def test_trace_options(self):
         every = self.trace("good.toml", "plain", 5, "--every", "7")
         self.assertEqual([int(row["step"]) for row in every], [0, 7, 14, 20])
-        self.assertEqual(every, self.trace("good.toml", "plain", 5)[::7])
+        whole = self.trace("good.toml", "plain", 5)
+        self.assertEqual(every, whole[::7] + whole[-1:])
         self.assertNotEqual(every, self.trace("good.toml", "plain", 6, "--every", "7"))
         self.assertNotEqual(every, self.trace("good.toml", "plain", 5, "--every", "7", "--seed", "9"))
         double = float(self.trace("good.toml", "plain", 5, "--set", "precision=double")[-1]["x1"])

@@ -5,11 +5,14 @@
 // checks, so a correct engine with new seeds would fail somewhere in about 2e-5 of the cases. The seeds are fixed. Each
 // standard error is also asserted to be below 1% of the value, so that a pass means something.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/math/distributions/normal.hpp>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
+#include <cstdio>
+#include <fstream>
 #include <functional>
 #include <numbers>
 #include <string>
@@ -629,6 +632,36 @@ TEST(Gradient, OneNoiselessStepIsGradientDescent) {
         EXPECT_NEAR(path[0].grad_norm, std::sqrt(norm), 1e-12 * std::sqrt(norm) + 1e-15 * largest(start));
       }
     }
+  }
+}
+
+TEST(Suboptimality, OfLogisticSurvivesMislabelledOutliers) {
+  // One coordinate; the last row lies far on the wrong side, so its margin at x* is strongly negative.
+  for (const double outlier : {10.0, 25.0, 33.0, 40.0, 60.0, 100.0, 400.0}) {
+    const std::string file = "/tmp/pathbound_outlier_" + std::to_string(::getpid()) + ".csv";
+    std::ofstream data(file);
+    const std::vector<std::pair<double, int>> rows = {{1.0, 1}, {-1.0, -1}, {2.0, 1}, {-0.5, -1}, {3.0, 1}, {-2.0, -1}};
+    for (int copy = 0; copy < 200; ++copy)
+      for (const auto& [a, y] : rows) data << a << "," << y << "\n";
+    data << outlier << ",-1\n";
+    data.close();
+    const Experiment experiment = parse_experiment(
+        noiseless("kind = \"logistic\"\ndim = 1\nlam = 0.01\nfile = \"" + file + "\"", 0.1), "test.toml");
+    const Objective objective(experiment.objective);
+    const auto value = [&](long double x) {
+      const auto loss = [&](long double m) { return std::max(-m, 0.0L) + std::log1p(std::exp(-std::fabs(m))); };
+      long double sum = loss(-outlier * x);
+      for (const auto& [a, y] : rows) sum += 200.0L * loss(y * a * x);
+      return sum / 1201.0L + 0.005L * x * x;
+    };
+    const double x_star = objective.x_star()[0];
+    for (const double x : {0.0, x_star + 0.5, x_star - 0.5, x_star + 3.0, 2.0 * x_star, -1.0}) {
+      const Objective there(Simulated::with_start(experiment.objective, {x}));
+      const auto exact = static_cast<double>(value(x) - value(x_star));
+      EXPECT_NEAR(descent(experiment, there)[0].s, exact, 1e-12 * exact) << outlier << " " << x;
+      EXPECT_NEAR(there.suboptimality({x}), exact, 1e-12 * exact) << outlier << " " << x;
+    }
+    std::remove(file.c_str());
   }
 }
 

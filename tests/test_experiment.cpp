@@ -578,7 +578,7 @@ std::vector<Bad> bad_inputs() {
       {with("\"constant\"", "\"constant\", k0 = 1"),
        {":29: key 'curve.dcsgd.schedule.k0' = 1: does not belong to kind = \"constant\", only to polynomial"}},
       {with("\"constant\"", "\"polynomial\", k0 = 0"),
-       {":29: key 'curve.dcsgd.schedule.k0' = 0: must be a number > 0"}},
+       {":29: key 'curve.dcsgd.schedule.k0' = 0: must be a number from 1e-12"}},
       {with("\"constant\"", "\"polynomial\", p = -1"),
        {":29: key 'curve.dcsgd.schedule.p' = -1: must be a number >= 0"}},
       {with("\"constant\"", "\"polynomial\", warmup = 5"),

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/portable.hpp"
+
+#include "kernels/math.hpp"
+#include "kernels/schedules.hpp"
+
+namespace pathbound::portable {
+
+double exp(double x) { return pathbound::exp<double>(x); }
+double expm1(double x) { return pathbound::expm1<double>(x); }
+double log1p(double x) { return pathbound::log1p<double>(x); }
+double step_size(ScheduleKind kind, double eta, double k0, double p, double k) {
+  return pathbound::step_size<double>(kind, eta, k0, p, k);
+}
+
+}  // namespace pathbound::portable

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels' own functions for host code, in double: the same bits on every machine, where libm's may differ.
+#pragma once
+#include "kernels/spec.hpp"
+
+namespace pathbound::portable {
+
+double exp(double x);
+double expm1(double x);
+double log1p(double x);
+/// eta_k of a prescribed schedule, as the paths take it (kernels/schedules.hpp).
+double step_size(ScheduleKind kind, double eta, double k0, double p, double k);
+
+}  // namespace pathbound::portable
