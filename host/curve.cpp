@@ -279,6 +279,98 @@ MomentReport moments_of(const CurveConfig& curve, const Objective& objective) {
   return report;
 }
 
+namespace {
+
+/// A coordinate moves as the method says when its moves are at least this many half ulps: those are whole numbers of
+/// ulps, and the error of one is at most a half. Below, they are lost or distorted by more than 1/64.
+constexpr double resolved_moves = 64.0;
+/// Random moves of this many half ulps (2 to 4 ulps) dither the rounding: its bias is below e^-12 of an ulp.
+constexpr double dithered_moves = 4.0;
+
+double smallest_step(const CurveConfig& curve) {
+  return std::min(prescribed_step(curve, 0), prescribed_step(curve, curve.steps == 0 ? 0 : curve.steps - 1));
+}
+
+/// Half of |error of the computed gradient|^2 at x* of a logistic loss, where its terms cancel: exp and the quotient
+/// of each row's weight p (about 4 eps), the margin y a.x in it, and lam x. 0 for the other objectives, which are
+/// computed as (A^T A/n)(x - x*) or vanish with x.
+double gradient_rounding(const Objective& objective, double eps) {
+  if (objective.config().kind != ObjectiveKind::logistic) return 0.0;
+  const auto spec = objective.spec<double>();
+  const auto dim = static_cast<std::size_t>(spec.dim);
+  const double n = spec.n_rows, lam = objective.config().lam;
+  const auto& x_star = objective.x_star();
+  std::vector<double> error(dim, 0.0);
+  for (int r = 0; r < spec.n_rows; ++r) {
+    const double* row = spec.rows_double + static_cast<std::size_t>(r) * dim;
+    const double q = 1.0 / (1.0 + std::exp(-spec.margin_star[r])), p = 1.0 / (1.0 + std::exp(spec.margin_star[r]));
+    double terms = 0.0;
+    for (std::size_t j = 0; j < dim; ++j) terms += std::fabs(row[j] * x_star[j]);
+    for (std::size_t j = 0; j < dim; ++j) error[j] += std::fabs(row[j]) * p * (4.0 + 2.0 * q * terms) / n;
+  }
+  double half_square = 0.0;
+  for (std::size_t j = 0; j < dim; ++j) {
+    error[j] = eps * (error[j] + lam * std::fabs(x_star[j]));
+    half_square += 0.5 * error[j] * error[j];
+  }
+  return half_square;
+}
+
+}  // namespace
+
+double rounding_level(const CurveConfig& curve, const Objective& objective, double eps) {
+  const auto& config = objective.config();
+  const auto& constants = objective.constants();
+  const auto& x_star = objective.x_star();
+  const auto dim = static_cast<std::size_t>(config.dim);
+  const double eta = smallest_step(curve), n_workers = curve.workers.count;
+  const double mu = constants.mu.value.value_or(0.0);
+  const double smoothness = constants.L.value ? *constants.L.value : constants.L0.value.value_or(0.0);
+  // Scale of the noise of a step in one coordinate, without its affine part, which vanishes at the optimum.
+  double scale2 = 0.0;
+  for (std::size_t i = 0; i < curve.workers.scale.size(); ++i)
+    scale2 += curve.workers.scale[i] * curve.workers.scale[i] / curve.workers.batch[i];
+  const bool noisy = scale2 > 0.0, signs = curve.method == MethodKind::dsignsgd;
+  const double noise_move = eta * std::sqrt(scale2) / n_workers;
+  const double sign_move = noisy ? eta / n_workers : eta;
+
+  // S of the coordinates whose moves are lost; all of S(x0) where coordinates do not stand alone.
+  double lost = 0.0;
+  // Near x* != 0: no move below half an ulp of x* (stuck), or a random walk of roundings (walk), and x* itself.
+  double stuck = 0.0, walk = 0.0, resolution = 0.0;
+  for (std::size_t j = 0; j < dim; ++j) {
+    const double start = std::fabs(config.start[j]), star = std::fabs(x_star[j]);
+    const double farthest = eps * std::max(start, star), near = eps * star;
+    const bool dithered = !signs && noise_move >= dithered_moves * farthest;
+    const bool quadratic = config.kind == ObjectiveKind::quadratic;
+    const double curvature = quadratic ? config.eigenvalues[j] : mu;
+    // Beside an x* != 0 moves may be few ulps: what that does is in `stuck`, which grows as they approach a half ulp.
+    const double wanted = star > 0.0 ? 4.0 : resolved_moves;
+    const bool is_lost =
+        signs ? sign_move < resolved_moves * farthest : !dithered && curvature > 0.0 && eta * curvature < wanted * eps;
+    if (is_lost && farthest > 0.0) {
+      if (quadratic)
+        lost += 0.5 * curvature * start * start;
+      else
+        lost = constants.suboptimality_at_start;
+    }
+    resolution += 0.5 * smoothness * near * near;
+    if (signs || near == 0.0) continue;
+    if (dithered)
+      walk += near * near / (12.0 * eta);
+    else if (mu > 0.0) {
+      const double move = eta - std::min(0.75 * eta, eps / mu);  // |x| <= |x*| + |g|/mu
+      stuck += near * near / (2.0 * mu * move * move);
+    }
+  }
+  const double gradient = mu > 0.0 && !signs ? gradient_rounding(objective, eps) / mu : 0.0;
+  const double root = std::sqrt(stuck) + 2.0 * std::sqrt(walk) + 2.0 * std::sqrt(resolution) + std::sqrt(gradient);
+  // S of separable objectives is computed in the precision of x: below its smallest normal number digits are missing.
+  const double smallest =
+      eps > 1e-10 ? static_cast<double>(std::numeric_limits<float>::min()) : std::numeric_limits<double>::min();
+  return std::max({4.0 * lost, root * root, static_cast<double>(dim) * smallest});
+}
+
 Curve make_curve(const CurveConfig& config, const Objective& objective, const SimResult& result, double confidence) {
   const std::size_t n_records = result.records.size();
   Curve curve;

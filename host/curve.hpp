@@ -39,6 +39,8 @@ struct Curve {
   std::vector<double> max_grad;         ///< largest |grad_j f| at the checkpoint
   std::vector<double> max_grad_so_far;  ///< over every step up to it, if tracked
   double pl_min = 0.0, pl_max = 0.0;    ///< extremes over all checkpoints of |grad f|^2 / (2 S); 0, 0: none seen
+  /// S below which the arithmetic, not the method, decides (rounding_level). 0: not known, nothing is excluded.
+  double rounding_level = 0.0;
   double seconds = 0.0;
 };
 
@@ -50,6 +52,10 @@ struct MomentReport {
   std::string reason;  ///< why not, in words with the numbers, empty when both exist
 };
 MomentReport moments_of(const CurveConfig& curve, const Objective& objective);
+
+/// S below which the rounding of x and grad f, not the method, decides (theory section 7): for Curve::rounding_level.
+/// `eps` is the unit roundoff, 2^-24 in float and 2^-53 in double.
+double rounding_level(const CurveConfig& curve, const Objective& objective, double eps);
 
 /// Builds the curve with its simultaneous band at the given confidence (Bonferroni over the checkpoints).
 Curve make_curve(const CurveConfig& config, const Objective& objective, const SimResult& result,

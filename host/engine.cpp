@@ -139,6 +139,8 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
     if (options.progress) progress = [&](double here) { options.progress(curve.name, done + here, total); };
     const SimResult sim = simulate(experiment, curve, objective, options, progress);
     results.curves.push_back(make_curve(curve, objective, sim));
+    results.curves.back().rounding_level =
+        rounding_level(curve, objective, experiment.precision == Precision::single ? 0x1p-24 : 0x1p-53);
     note_tail_cut(curve, experiment.precision, results.curves.back());
     const double path_steps = static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
     done += path_steps;

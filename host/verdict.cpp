@@ -18,9 +18,10 @@ constexpr double inf = std::numeric_limits<double>::infinity();
 constexpr std::uint64_t fewest_paths = 32;
 /// Largest Edgeworth term |skew| z^3/(6 sqrt n) with which a Student limit is trusted (design 6).
 constexpr double largest_skew_term = 0.1;
-/// Where all paths agree (standard error 0) the comparison is exact but for rounding: this much of the limit, for S of
-/// a float path, and this much of the first recorded mean, below which S itself is the rounding of x.
-constexpr double relative_slack = 1e-6, absolute_slack = 1e-12;
+/// Where all paths agree the comparison is exact but for the rounding of a float path, in units of its roundoff.
+constexpr double roundoff = 0x1p-24;
+/// All paths agree when their standard deviation is below this part of the mean: the rounding of the sums.
+constexpr double agreement = 1e-14;
 /// B4 holds its linear regime responsible when 2 Xi(Y)/(l Y) is below this.
 constexpr double regime_reached = 0.99;
 
@@ -35,6 +36,10 @@ struct Sample {
   double z_lower = nan, z_upper = nan;  ///< quantiles of the test for violated and of the test for holds
   double lower = nan, upper = nan;
   bool usable = false;  ///< enough finite paths for a verdict
+  /// All paths agree though the method is random: values of probability up to unseen (at the level of the test for
+  /// holds) may be missing; largest bounds them, if anything does.
+  bool agree_by_chance = false;
+  double unseen = 0.0, largest = inf;
 
   double skew_term(double z) const { return std::fabs(skew) * z * z * z / (6.0 * std::sqrt(n)); }
 };
@@ -84,13 +89,37 @@ Sample sample_at(const Curve& curve, std::size_t c, double limit, Quantiles& qua
   sample.error = sample.diverged == 0 ? curve.standard_error[c] : std::sqrt(all.m2 / (sample.n * (sample.n - 1.0)));
   sample.skew = all.m2 > 0.0 ? std::sqrt(sample.n) * (all.m3 / all.m2) / std::sqrt(all.m2) : 0.0;
   if (!std::isfinite(sample.error)) return sample;
+  if (sample.error * std::sqrt(sample.n) <= agreement * sample.mean) sample.error = sample.skew = 0.0;
   quantiles.fill(sample);
   sample.lower = sample.mean - sample.z_lower * sample.error;
   sample.upper = sample.mean + sample.z_upper * sample.error;
   return sample;
 }
 
-std::string percent(double ratio) { return fmt::format("{:.3g}%", 100.0 * ratio); }
+/// With the digits that tell it from 100%.
+std::string percent(double ratio) {
+  const double off = std::fabs(ratio - 1.0);
+  if (off == 0.0 || off >= 0.005) return fmt::format("{:.3g}%", 100.0 * ratio);
+  const int decimals = std::clamp(static_cast<int>(std::ceil(-std::log10(off))) - 2, 2, 12);
+  return fmt::format("{:.{}f}%", 100.0 * ratio, decimals);
+}
+
+/// By how much a mean above its bound exceeds it.
+std::string excess_words(double mean, double bound) {
+  if (!(bound > 0.0)) return "an infinite factor";
+  const double ratio = mean / bound;
+  return ratio < 11.0 ? fmt::format("{:.3g}%", 100.0 * (ratio - 1.0)) : fmt::format("a factor {:.3g}", ratio);
+}
+
+/// No randomness: every path is the same. (rand_k counts as random: the dimension, with which it may keep all, is not
+/// known here.)
+bool is_deterministic(const CurveConfig& config) {
+  const bool noise = config.noise.affine > 0.0 || std::any_of(config.workers.scale.begin(), config.workers.scale.end(),
+                                                              [](double scale) { return scale > 0.0; });
+  const bool dropped = config.compressor.kind == CompressorKind::rand_k ||
+                       (config.compressor.kind == CompressorKind::bernoulli && config.compressor.p < 1.0);
+  return !noise && (config.method == MethodKind::dsignsgd || !dropped);
+}
 
 /// n that brings a test with quantile z to a decision: its limit within `gap` of the mean, its skew term small enough.
 double paths_needed(const Sample& sample, double z, double gap) {
@@ -102,8 +131,12 @@ double paths_needed(const Sample& sample, double z, double gap) {
 
 class Judgement {
  public:
-  Judgement(const BoundConfig& config, const BoundValue& bound, const Curve& curve, double limit)
-      : curve_(curve), limit_(limit) {
+  Judgement(const BoundConfig& config, const BoundValue& bound, const CurveConfig& curve_config, const Curve& curve,
+            double limit)
+      : curve_(curve),
+        signs_(curve_config.method == MethodKind::dsignsgd),
+        deterministic_(is_deterministic(curve_config)),
+        limit_(limit) {
     v_.config = config;
     v_.bound = bound;
     alpha_ = 1.0 - config.confidence;
@@ -114,6 +147,7 @@ class Judgement {
     v_.verdict = Expectation::not_applicable;
     if (refuse()) return std::move(v_);
     decide();
+    note_rounding();
     if (curve_.mean_is == MeanIs::restricted && diverged_ == 0) v_.reason += "; the mean is E[S_k | not diverged by k]";
     return std::move(v_);
   }
@@ -131,12 +165,20 @@ class Judgement {
     Quantiles quantiles(alpha_, n_records);
     for (std::size_t c = 0; c < n_records; ++c) {
       samples_.push_back(sample_at(curve_, c, limit_, quantiles));
+      allow_for_unseen(c);
       const Sample& sample = samples_.back();
       diverged_ = std::max(diverged_, sample.diverged);
       v_.empirical.push_back(sample.mean);
       v_.lower.push_back(sample.lower);
       v_.upper.push_back(sample.upper);
       const double ratio = ratio_at(c);
+      if (below_rounding(c)) {
+        ++n_below_rounding_;
+        if (n_below_rounding_ == 1) first_below_rounding_ = c;
+        continue;
+      }
+      if (curve_.step[c] > 0) compared_after_start_ = true;
+      v_.tightness = nan;
       if (std::isnan(ratio) || sample.finite == 0) continue;  // without paths the ratio is limit / bound: says nothing
       // At the start the ratio is 1 for every bound: it counts only while there is nothing else.
       const bool only_start = std::isnan(v_.worst_ratio) || v_.worst_step == 0;
@@ -144,8 +186,59 @@ class Judgement {
         v_.worst_ratio = ratio;
         v_.worst_step = curve_.step[c];
       }
-      if (c + 1 == n_records) v_.tightness = ratio;
+      v_.tightness = ratio;
     }
+    if (n_below_rounding_ > 0 && !compared_after_start_) v_.tightness = nan;
+  }
+
+  /// Paths that all agree have no sampling error to speak of, but where chance is at work that only means that nothing
+  /// rarer was seen: with probability 1 - a the values not seen have a probability of at most q = 1 - a^(1/n). As S >=
+  /// 0, E S >= (1 - q) v. Above there is no limit in general; a sign method moves no coordinate by more than the sum
+  /// of its steps t, so that S <= (sqrt S0 + sqrt(L d/2) t)^2 where f is L-smooth. (Paths of which some differ, on a
+  /// lattice of few values say, are a matter of the skewness rule: k of n paths elsewhere have skewness sqrt(n/k), so
+  /// that at a = 1% it takes k > 400 to be trusted.)
+  void allow_for_unseen(std::size_t c) {
+    Sample& s = samples_[c];
+    if (s.error != 0.0 || curve_.step[c] == 0 || deterministic_) return;
+    s.agree_by_chance = true;
+    const double k = static_cast<double>(curve_.step.size());
+    s.unseen = -std::expm1(std::log(alpha_) / s.n);
+    s.lower = s.mean * std::exp(std::log(alpha_ / k) / s.n);
+    if (!signs_ || curve_.step.front() != 0 || c >= curve_.time.size()) return;
+    const double smooth = constant("L"), dim = constant("d");
+    if (!(smooth > 0.0 && dim > 0.0)) return;
+    const double farthest = std::sqrt(samples_.front().mean) + std::sqrt(0.5 * smooth * dim) * curve_.time[c];
+    s.largest = farthest * farthest;
+    s.upper = s.mean + s.unseen * std::max(0.0, s.largest - s.mean);
+  }
+
+  double constant(const char* name) const {
+    for (const auto& [key, value] : v_.bound.constants)
+      if (key == name) return value;
+    return nan;
+  }
+
+  /// The most that S can come out as when it is at most s: rounding moves sqrt(S), a norm of x - x*, by at most the
+  /// root of its level.
+  double with_rounding(double s) const {
+    if (!(curve_.rounding_level > 0.0)) return s;
+    const double root = std::sqrt(s) + std::sqrt(curve_.rounding_level);
+    return root * root;
+  }
+  /// The arithmetic decides here: the mean is below its level, or the bound is and the mean is no higher than rounding
+  /// takes S from there.
+  bool below_rounding(std::size_t c) const {
+    const Sample& s = samples_[c];
+    if (curve_.step[c] == 0 || s.diverged > 0) return false;
+    const double level = curve_.rounding_level;
+    return s.mean < level || (bound_at(c) < level && s.mean <= with_rounding(limit_at(c)));
+  }
+  /// Relative rounding of S of a noise-free float path: that of x and eta over k steps. That of eta changes S by
+  /// eps log(S0/S), the roundings of x add up like a random walk.
+  double slack(std::size_t c) const {
+    const double start = samples_.front().mean, limit = limit_at(c);
+    const double fall = start > 0.0 && limit > 0.0 ? std::max(1.0, std::log(start / limit)) : 1.0;
+    return roundoff * (16.0 * fall + 2.0 * std::sqrt(static_cast<double>(curve_.step[c])));
   }
 
   double ratio_at(std::size_t c) const {
@@ -187,14 +280,20 @@ class Judgement {
   bool above(std::size_t c) const {
     const Sample& s = samples_[c];
     if (!s.usable || s.skew_term(s.z_lower) > largest_skew_term) return false;
-    return s.error > 0.0 ? s.lower > limit_at(c) : s.mean > limit_at(c) * (1.0 + relative_slack) + floor();
+    if (below_rounding(c)) return false;
+    const double limit = with_rounding(limit_at(c));
+    return s.error > 0.0 ? s.lower > limit : s.lower > limit * (1.0 + slack(c));
   }
   bool below(std::size_t c) const {
     const Sample& s = samples_[c];
     if (!s.usable || s.diverged > 0 || s.skew_term(s.z_upper) > largest_skew_term) return false;
-    return s.error > 0.0 ? s.upper < limit_at(c) : s.mean <= limit_at(c) * (1.0 + relative_slack) + floor();
+    if (s.error > 0.0) return s.upper < limit_at(c);
+    if (s.agree_by_chance) {
+      if (s.largest < inf) return s.upper < limit_at(c);
+      return s.unseen <= v_.config.margin && s.mean <= limit_at(c);
+    }
+    return s.mean <= with_rounding(limit_at(c)) * (1.0 + slack(c));
   }
-  double floor() const { return absolute_slack * (samples_.front().diverged == 0 ? samples_.front().mean : 0.0); }
 
   void decide() {
     std::size_t worst = samples_.size(), blocked = samples_.size();
@@ -204,6 +303,7 @@ class Judgement {
         worst = c;
         worst_ratio = ratio_at(c);
       }
+      if (below_rounding(c)) continue;
       if (!below(c) && (blocked == samples_.size() || ratio_at(c) > ratio_at(blocked) || std::isnan(ratio_at(c)))) {
         blocked = c;
       }
@@ -211,6 +311,11 @@ class Judgement {
     if (worst < samples_.size()) {
       v_.verdict = Expectation::violated;
       explain_violated(worst);
+    } else if (n_below_rounding_ > 0 && !compared_after_start_) {
+      v_.verdict = Expectation::inconclusive;
+      v_.reason = fmt::format(
+          "inconclusive: after the start every number is below the rounding of the chosen precision (S < {:.3g})",
+          curve_.rounding_level);
     } else if (blocked == samples_.size()) {
       v_.verdict = Expectation::holds;
       v_.reason = fmt::format(
@@ -218,6 +323,8 @@ class Judgement {
           "{}) the mean is {} of it",
           confidence(), v_.config.margin > 0.0 ? fmt::format(" x {:g}", 1.0 + v_.config.margin) : "", v_.worst_step,
           percent(v_.worst_ratio));
+      if (v_.worst_ratio > 1.0)
+        v_.reason += v_.worst_ratio > 1.0 + v_.config.margin ? " (no more than rounding)" : " (within the margin)";
     } else {
       v_.verdict = Expectation::inconclusive;
       explain_inconclusive(blocked);
@@ -227,7 +334,7 @@ class Judgement {
   void explain_violated(std::size_t c) {
     const Sample& s = samples_[c];
     const double bound = bound_at(c);
-    const std::string excess = bound > 0.0 ? percent(s.mean / bound - 1.0) : "an infinite factor";
+    const std::string excess = excess_words(s.mean, bound);
     const std::string numbers = fmt::format("violated at step {}: mean {:.4g} [{} limit {:.4g}]", curve_.step[c],
                                             s.mean, confidence(), s.lower);
     const bool sde = v_.bound.speaks_of == "sde";
@@ -279,6 +386,17 @@ class Judgement {
           s.diverged, curve_.paths, curve_.step[c], limit_);
     } else if (!std::isfinite(s.error)) {
       v_.reason = fmt::format("inconclusive: there is no standard error at step {}", curve_.step[c]);
+    } else if (s.agree_by_chance) {
+      v_.reason = fmt::format(
+          "inconclusive at step {}: mean {:.4g} against the bound {:.4g} x {:g}; all {:.0f} paths agree to the last "
+          "digit; n is too small to exclude rarer values",
+          curve_.step[c], s.mean, bound_at(c), 1.0 + v_.config.margin, s.n);
+    } else if (s.lower > limit_at(c) && s.lower <= with_rounding(limit_at(c))) {
+      v_.reason = fmt::format(
+          "inconclusive at step {}: mean {:.4g} [{} limit {:.4g}] exceeds the bound {:.4g} by no more than the "
+          "rounding "
+          "of the arithmetic can (S < {:.3g} is rounding)",
+          curve_.step[c], s.mean, confidence(), s.lower, bound_at(c), curve_.rounding_level);
     } else if (s.skew_term(s.z_upper) > largest_skew_term || (s.mean > limit_at(c) && s.lower > limit_at(c))) {
       v_.reason = fmt::format(
           "inconclusive: S at step {} is too skewed (skewness {:.3g}) for {:.0f} paths: its limits "
@@ -292,6 +410,26 @@ class Judgement {
     }
   }
 
+  void note_rounding() {
+    if (n_below_rounding_ == 0 || !compared_after_start_) return;
+    const auto first = curve_.step[first_below_rounding_];
+    v_.reason += first_below_rounding_ + n_below_rounding_ == samples_.size()
+                     ? fmt::format("; from step {} on", first)
+                     : fmt::format("; at {} checkpoint{} (first: step {})", n_below_rounding_,
+                                   n_below_rounding_ == 1 ? "" : "s", first);
+    v_.reason +=
+        fmt::format(" the numbers are below the rounding of the arithmetic (S < {:.3g})", curve_.rounding_level);
+  }
+
+  /// Paths with which values not seen so far are rare enough, at a checkpoint where all paths agree. Infinite: none.
+  double paths_to_exclude(std::size_t c) const {
+    const Sample& s = samples_[c];
+    const double gap = limit_at(c) - s.mean;
+    if (gap < 0.0) return std::log(alpha_ / static_cast<double>(samples_.size())) / std::log(limit_at(c) / s.mean);
+    const double q = s.largest < inf ? gap / (s.largest - s.mean) : v_.config.margin;
+    return q > 0.0 ? -std::log(alpha_) / q : inf;
+  }
+
   /// Paths with which the tests would decide if the means stayed where they are: violated at the easiest checkpoint
   /// whose mean is above its limit, else holds at the hardest. None when a mean lies on its limit: within a tenth of
   /// its standard error or a twentieth of the margin.
@@ -301,6 +439,17 @@ class Judgement {
     for (std::size_t c = 0; c < samples_.size(); ++c) {
       const Sample& s = samples_[c];
       if (!std::isfinite(s.error)) return std::nullopt;
+      if (below_rounding(c)) continue;
+      if (s.agree_by_chance && !below(c)) {
+        const double wanted = std::max(paths_to_exclude(c), double{fewest_paths});
+        if (s.mean > limit_at(c)) {
+          any_above = true;
+          to_violate = std::min(to_violate, wanted);
+        } else {
+          to_hold = std::max(to_hold, wanted);
+        }
+        continue;
+      }
       const double gap = limit_at(c) - s.mean;
       const bool undecidable =
           s.error > 0.0 && std::fabs(gap) <= std::max(0.1 * s.error, 0.05 * v_.config.margin * bound_at(c));
@@ -322,8 +471,11 @@ class Judgement {
   }
 
   const Curve& curve_;
+  bool signs_, deterministic_;
   double limit_, alpha_ = 0.01;
   std::uint64_t diverged_ = 0;
+  std::size_t n_below_rounding_ = 0, first_below_rounding_ = 0;
+  bool compared_after_start_ = false;
   std::vector<Sample> samples_;
   Verdict v_;
 };
@@ -344,9 +496,9 @@ const char* outcome(Expectation verdict) {
 
 }  // namespace
 
-Verdict judge(const BoundConfig& config, const BoundValue& bound, const CurveConfig& /*curve_config*/,
-              const Curve& curve, double limit) {
-  return Judgement(config, bound, curve, limit).run();
+Verdict judge(const BoundConfig& config, const BoundValue& bound, const CurveConfig& curve_config, const Curve& curve,
+              double limit) {
+  return Judgement(config, bound, curve_config, curve, limit).run();
 }
 
 void cross_reference(std::vector<Verdict>& verdicts) {

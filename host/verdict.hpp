@@ -18,7 +18,7 @@ struct Verdict {
   Expectation verdict = Expectation::inconclusive;
   std::uint64_t worst_step = 0;
   double worst_ratio = 0.0;  ///< largest empirical / bound after step 0, where it is 1 by definition
-  double tightness = 0.0;    ///< empirical / bound at the last checkpoint; NaN when there is none
+  double tightness = 0.0;    ///< empirical / bound at the last checkpoint above the rounding; NaN: none
   std::optional<std::uint64_t> paths_to_decide;
   std::string reason;
   bool as_expected() const { return !config.expect || *config.expect == verdict; }

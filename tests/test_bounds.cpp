@@ -530,10 +530,12 @@ TEST(Assumptions, ProvenanceOfConstantsIsKept) {
   EXPECT_EQ(assumption(b, "L-smooth")->status, AssumptionStatus::proved);
   EXPECT_NE(assumption(b, "L-smooth")->detail.find("observed between 0.0375 and 0.875"), std::string::npos);
   auto user = simple(ObjectiveKind::sine_pl, {1.0});
-  user.mu = 0.2;
+  user.mu = 0.1;
   EXPECT_EQ(assumption(evaluate_bound("B3d", sgd, Objective(user), curve), "mu-PL")->status,
             AssumptionStatus::unchecked);
-  user.mu = 1.0;  // refuted by the observed quotient
+  user.mu = 0.2;  // refuted by the largest mu that is known
+  EXPECT_TRUE(failed(evaluate_bound("B3d", sgd, Objective(user), empty_curve(sgd)), "mu-PL"));
+  user.mu = 1.0;  // and by the observed quotient
   EXPECT_TRUE(failed(evaluate_bound("B3d", sgd, Objective(user), curve), "mu-PL"));
   user.mu = 9.0;  // and by L = 8
   EXPECT_TRUE(failed(evaluate_bound("B3d", sgd, Objective(user), empty_curve(sgd)), "mu-PL"));

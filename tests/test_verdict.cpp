@@ -7,6 +7,7 @@
 #include <numeric>
 #include <random>
 
+#include "host/engine.hpp"
 #include "host/verdict.hpp"
 #include "tests/host_fixtures.hpp"
 
@@ -130,13 +131,253 @@ TEST(Verdict, ZeroStandardErrorIsComparedExactlyButForRounding) {
   EXPECT_EQ(strict.judge().verdict, Expectation::holds);
   strict.curve.mean[1] = 0.5 * (1.0 + 3e-6);
   EXPECT_EQ(strict.judge().verdict, Expectation::violated);
-  // Far below the start S is the rounding of x: 1e-12 S0 is nothing.
-  strict.curve.mean[1] = 5e-13;
-  strict.bound.value[1] = 1e-20;
+  // S0/S = e^20: the rounding of eta is felt twenty times.
+  strict.curve.mean[1] = std::exp(-20.0) * (1.0 + 5e-6);
+  strict.bound.value[1] = std::exp(-20.0);
   EXPECT_EQ(strict.judge().verdict, Expectation::holds);
+  strict.curve.mean[1] = std::exp(-20.0) * (1.0 + 5e-5);
+  EXPECT_EQ(strict.judge().verdict, Expectation::violated);
   Case zero(100, {{0, 0.0, 0.0, 0.0}, {5, 0.0, 0.0, 0.0}});
   EXPECT_EQ(zero.judge().verdict, Expectation::holds);
   EXPECT_EQ(zero.judge().tightness, 1.0);
+}
+
+CurveConfig noisy(MethodKind kind = MethodKind::dsgd) { return method(kind, 0.1, 1, 1.0, 1); }
+
+TEST(Verdict, ZeroVarianceWithNoiseNeedsEnoughPathsToHold) {
+  // At a = 1% and a margin of 0.5%: -ln(a)/n <= 0.005 from n = 921 (919 with 1 - a^(1/n)) on.
+  const std::vector<At> checkpoints{{0, 1.0, 0.0, 1.0}, {1, 0.5, 0.0, 0.6}};
+  const auto at = [&](std::uint64_t n, const CurveConfig& curve_config) {
+    Case c(n, checkpoints);
+    c.curve_config = curve_config;
+    return c.judge();
+  };
+  EXPECT_EQ(at(900, noisy()).verdict, Expectation::inconclusive);
+  EXPECT_EQ(at(930, noisy()).verdict, Expectation::holds);
+  expect_contains(at(900, noisy()).reason,
+                  "all 900 paths agree to the last digit; n is too small to exclude rarer values");
+  ASSERT_TRUE(at(900, noisy()).paths_to_decide);
+  EXPECT_NEAR(static_cast<double>(*at(900, noisy()).paths_to_decide), -std::log(0.01) / 0.005, 1.0);
+  CurveConfig quiet = method(MethodKind::dsgd, 0.1, 2, 0.0, 1);
+  EXPECT_EQ(at(32, quiet).verdict, Expectation::holds);
+  quiet.workers.scale[1] = 1.0;  // one worker with noise is enough
+  EXPECT_EQ(at(32, quiet).verdict, Expectation::inconclusive);
+  quiet.workers.scale[1] = 0.0;
+  quiet.noise.affine = 0.5;
+  EXPECT_EQ(at(32, quiet).verdict, Expectation::inconclusive);
+  quiet.noise.affine = 0.0;
+  quiet.compressor.kind = CompressorKind::bernoulli;
+  EXPECT_EQ(at(32, quiet).verdict, Expectation::holds);  // p = 1 keeps everything
+  quiet.compressor.p = 0.999;
+  EXPECT_EQ(at(32, quiet).verdict, Expectation::inconclusive);
+}
+
+TEST(Verdict, ZeroVarianceWithNoiseAndNoMarginNeverHolds) {
+  Case c(1000000, {{0, 1.0, 0.0, 1.0}, {1, 0.5, 0.0, 0.6}});
+  c.curve_config = noisy();
+  c.config.margin = 0.0;
+  EXPECT_EQ(c.judge().verdict, Expectation::inconclusive);
+  EXPECT_FALSE(c.judge().paths_to_decide);
+}
+
+TEST(Verdict, ZeroVarianceWithNoiseViolatesOnlyIfRarerValuesCannotBringTheMeanDown) {
+  // E S >= (a/K)^(1/n) v: with a/K = 0.5%, 0.9484 v at n = 100.
+  const auto at = [](std::uint64_t n, double bound) {
+    Case c(n, {{0, 1.0, 0.0, 1.0}, {1, 0.5, 0.0, bound}});
+    c.curve_config = noisy();
+    return c.judge();
+  };
+  EXPECT_EQ(at(100, 0.5 * 0.948 / 1.005).verdict, Expectation::violated);
+  EXPECT_EQ(at(100, 0.5 * 0.949 / 1.005).verdict, Expectation::inconclusive);
+  EXPECT_NEAR(at(100, 0.4).lower[1], 0.5 * std::pow(0.005, 0.01), 1e-15);
+  const auto v = at(40, 0.45);
+  ASSERT_TRUE(v.paths_to_decide);
+  EXPECT_EQ(at(*v.paths_to_decide - 1, 0.45).verdict, Expectation::inconclusive);
+  EXPECT_EQ(at(*v.paths_to_decide + 1, 0.45).verdict, Expectation::violated);
+}
+
+TEST(Verdict, ZeroVarianceOfSignMethodsIsBoundedByTheFarthestThatTheyCanGet) {
+  // L = 2, d = 4, t = 0.5: S <= (1 + sqrt(2 * 4 / 2) 0.5)^2 = 4, so n is to make 0.5 + q 3.5 < 1.005 * 0.6.
+  Case c(1000, {{0, 1.0, 0.0, 1.0}, {1, 0.5, 0.0, 0.6}});
+  c.curve_config = noisy(MethodKind::dsignsgd);
+  c.curve.time = {0.0, 0.5};
+  c.bound.constants = {{"L", 2.0}, {"d", 4.0}};
+  const auto v = c.judge();
+  EXPECT_EQ(v.verdict, Expectation::holds);
+  EXPECT_NEAR(v.upper[1], 0.5 + 3.5 * (1.0 - std::pow(0.01, 1e-3)), 1e-14);
+  const double edge = 3.5 * -std::log(0.01) / (0.603 - 0.5);
+  for (const double n : {edge - 3.0, edge + 3.0}) {
+    c.curve.paths = static_cast<std::uint64_t>(n);
+    c.curve.finite = {c.curve.paths, c.curve.paths};
+    EXPECT_EQ(c.judge().verdict, n < edge ? Expectation::inconclusive : Expectation::holds);
+  }
+}
+
+TEST(Verdict, RecordsBelowRoundingNeitherSupportViolatedNorBlockHolds) {
+  Case c(100, {{0, 1.0, 0.0, 1.0}, {5, 0.5, 0.0, 0.6}, {6, 2e-10, 0.0, 1e-30}, {7, 2e-10, 0.0, 0.0}});
+  EXPECT_EQ(c.judge().verdict, Expectation::violated);
+  c.curve.rounding_level = 3e-10;
+  const auto v = c.judge();
+  EXPECT_EQ(v.verdict, Expectation::holds);
+  EXPECT_NEAR(v.worst_ratio, 0.5 / 0.6, 1e-15);
+  EXPECT_EQ(v.worst_step, 5u);
+  EXPECT_NEAR(v.tightness, 0.5 / 0.6, 1e-15);  // the last one above the rounding
+  expect_contains(v.reason, "; from step 6 on the numbers are below the rounding of the arithmetic (S < 3e-10)");
+  EXPECT_EQ(v.reason.find("inf"), std::string::npos);
+  // The mean below, the bound above: the mean says nothing either.
+  Case low(100, {{0, 1.0, 0.0, 1.0}, {5, 0.5, 0.0, 0.6}, {6, 1e-15, 0.0, 1e-3}, {7, 0.2, 0.1, 0.3}});
+  low.curve.rounding_level = 3e-10;
+  EXPECT_EQ(low.judge().verdict, Expectation::holds);
+  EXPECT_NEAR(low.judge().tightness, 2.0 / 3.0, 1e-15);
+  expect_contains(low.judge().reason, "; at 1 checkpoint (first: step 6) the numbers are below the rounding");
+}
+
+TEST(Verdict, MeansFarAboveTheRoundingStillViolateABoundBelowIt) {
+  Case c(100, {{0, 1.0, 0.0, 1.0}, {5, 0.5, 0.1, 1e-30}});
+  c.curve.rounding_level = 3e-10;
+  EXPECT_EQ(c.judge().verdict, Expectation::violated);
+  expect_contains(c.judge().reason, "by a factor 5e+29");
+}
+
+TEST(Verdict, RoundingMovesTheRootOfSByTheRootOfItsLevel) {
+  // sqrt(1.005) + 1e-2, squared: 1.0251.
+  Case c(100, {{0, 9.0, 0.0, 9.0}, {5, 1.0248, 0.0, 1.0}});
+  EXPECT_EQ(c.judge().verdict, Expectation::violated);
+  c.curve.rounding_level = 1e-4;
+  EXPECT_EQ(c.judge().verdict, Expectation::holds);
+  expect_contains(c.judge().reason, "102% of it (no more than rounding)");
+  c.curve.mean[1] = 1.0253;
+  EXPECT_EQ(c.judge().verdict, Expectation::violated);
+  Case random(1000000, {{0, 9.0, 0.0, 9.0}, {5, 1.0248, 0.1, 1.0}});
+  random.curve.rounding_level = 1e-4;
+  random.curve_config = noisy();
+  EXPECT_EQ(random.judge().verdict, Expectation::inconclusive);
+  expect_contains(random.judge().reason, "by no more than the rounding of the arithmetic can");
+}
+
+TEST(Verdict, NothingAboveTheRoundingAfterTheStartIsInconclusive) {
+  Case c(100, {{0, 1.0, 0.0, 1.0}, {5, 1.0, 0.0, 0.5}, {6, 1.0, 0.0, 0.4}});
+  c.curve.rounding_level = 4.0;
+  const auto v = c.judge();
+  EXPECT_EQ(v.verdict, Expectation::inconclusive);
+  EXPECT_TRUE(std::isnan(v.tightness));
+  expect_contains(v.reason, "every number is below the rounding of the chosen precision (S < 4)");
+}
+
+TEST(Verdict, ReasonsDoNotContradictTheVerdict) {
+  const auto v = Case(100, {{0, 1.0, 0.0, 1.0}, {5, 0.5 * 1.0008, 0.0001, 0.5}}).judge();
+  EXPECT_EQ(v.verdict, Expectation::holds);
+  expect_contains(v.reason, "the mean is 100.08% of it (within the margin)");
+  expect_contains(Case(100, {{0, 1.0, 0.0, 1.0}, {5, 0.5 * 0.99996, 0.0, 0.5}}).judge().reason, "99.996% of it");
+}
+
+// ---- through the engine
+
+struct OneCurve {
+  Experiment experiment;
+  CurveConfig config;
+  std::string theorem;
+
+  Verdict judge(double confidence = 0.99, double margin = 0.005) {
+    BoundConfig bound;
+    bound.theorem = theorem;
+    bound.curve = config.name;
+    bound.confidence = confidence;
+    bound.margin = margin;
+    experiment.bounds = {bound};
+    experiment.curves = {config};
+    const Objective objective(experiment.objective);
+    RunOptions options;
+    options.threads = 1;
+    Curve curve = make_curve(config, objective, simulate(experiment, config, objective, options));
+    curve.rounding_level =
+        rounding_level(config, objective, experiment.precision == Precision::single ? 0x1p-24 : 0x1p-53);
+    return pathbound::judge(bound, evaluate_bound(theorem, config, objective, curve), config, curve, limit);
+  }
+};
+
+TEST(Verdicts, OfASignMethodWhoseRareStepsWereNotSeenIsNotHolds) {
+  // One step of 1.58 from x0 = 1 with P(wrong way) = Phi(-2.94) = 0.16%: B4 is exceeded by 2.8%, and nine of ten runs
+  // of 32 paths see only the right way.
+  OneCurve run;
+  run.experiment.objective = quadratic({1.0});
+  run.config = method(MethodKind::dsignsgd, 1.58, 1, 1.0 / 2.94, 1);
+  run.config.paths = 32;
+  run.theorem = "B4";
+  int agree = 0;
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    run.config.seed = seed;
+    const auto v = run.judge();
+    EXPECT_NE(v.verdict, Expectation::holds) << seed << ": " << v.reason;
+    if (v.reason.find("paths agree to the last digit") != std::string::npos) ++agree;
+  }
+  EXPECT_GT(agree, 45);
+  // With a thousand the unseen is rarer than the margin, but it may be far away.
+  run.config.paths = 1000;
+  for (run.config.seed = 1; run.config.seed <= 60; ++run.config.seed)
+    EXPECT_NE(run.judge().verdict, Expectation::holds) << run.config.seed;
+  run.config.paths = 1 << 20;
+  EXPECT_EQ(run.judge().verdict, Expectation::violated);
+}
+
+TEST(Verdicts, OfMovesThatTheArithmeticLosesAreInconclusive) {
+  OneCurve run;
+  run.experiment.objective = quadratic({1.0});
+  run.config = method(MethodKind::dsgd, 2e-8, 1, 0.0, 100000, 50000);
+  run.config.paths = 32;
+  run.theorem = "B3d";
+  EXPECT_EQ(run.judge(0.99, 0.0).verdict, Expectation::inconclusive);
+  run.experiment.precision = Precision::double_;
+  EXPECT_EQ(run.judge(0.99, 0.0).verdict, Expectation::holds);
+}
+
+TEST(Verdicts, OfNoiseFreeRunsDoNotFollowABoundBelowTheRounding) {
+  for (const auto kind : {ObjectiveKind::logistic, ObjectiveKind::least_squares}) {
+    for (const double eta : {0.5, 0.05}) {
+      for (const auto precision : {Precision::single, Precision::double_}) {
+        OneCurve run;
+        run.experiment.objective = simple(kind, std::vector<double>(6, 0.0));
+        run.experiment.objective.rows = 40;
+        run.experiment.objective.lam = kind == ObjectiveKind::logistic ? 0.1 : 0.0;
+        run.experiment.precision = precision;
+        run.config = method(MethodKind::dsgd, eta, 1, 0.0, 40000);
+        run.config.checkpoint_steps = {0, 2, 5, 10, 20, 50, 200, 1000, 10000, 40000};
+        run.config.paths = 32;
+        run.theorem = "B3d";
+        const auto v = run.judge();
+        EXPECT_EQ(v.verdict, Expectation::holds) << v.reason;
+        expect_contains(v.reason, "below the rounding of the arithmetic");
+        EXPECT_LE(v.worst_ratio, 1.005);
+      }
+    }
+  }
+}
+
+TEST(RoundingLevel, HasTheDocumentedValues) {
+  constexpr double eps = 0x1p-24;
+  const auto quiet = method(MethodKind::dsgd, 0.1, 1, 0.0);
+  // x* = 0: rounding is relative, only the smallest floats lose digits.
+  EXPECT_LT(rounding_level(quiet, Objective(quadratic({1.0, 0.5})), eps), 1e-37);
+  // Moves below 64 half ulps: S of the coordinates that have them, times 4; all of them at once only with noise.
+  const Objective two(quadratic({1.0, 2e-6}));
+  EXPECT_DOUBLE_EQ(rounding_level(quiet, two, eps), 4e-6);
+  EXPECT_LT(rounding_level(method(MethodKind::dsgd, 0.1, 1, 1e-3), two, eps), 1e-37);
+  EXPECT_LT(rounding_level(quiet, two, 0x1p-53), 1e-300);
+  // A sign step of eta/N against 64 half ulps of x0.
+  const Objective one(quadratic({1.0}));
+  EXPECT_DOUBLE_EQ(rounding_level(method(MethodKind::dsignsgd, 1e-5, 4, 1.0), one, eps), 2.0);
+  EXPECT_LT(rounding_level(method(MethodKind::dsignsgd, 1e-4, 4, 1.0), one, eps), 1e-37);
+  // x* != 0, no noise: (eps |x*|)^2 (1/((eta - eps/mu) sqrt(2 mu)) + sqrt(2 L))^2.
+  auto config = simple(ObjectiveKind::least_squares, {0.0, 0.0});
+  config.rows = 5;
+  const Objective data(config);
+  const double mu = *data.constants().mu.value, L = *data.constants().L.value;
+  const auto root_in_eps = [&](double sigma) {
+    return std::sqrt(rounding_level(method(MethodKind::dsgd, 0.1, 1, sigma), data, eps)) /
+           (eps * std::hypot(data.x_star()[0], data.x_star()[1]));
+  };
+  EXPECT_NEAR(root_in_eps(0.0), 1.0 / ((0.1 - eps / mu) * std::sqrt(2.0 * mu)) + std::sqrt(2.0 * L), 1e-9);
+  EXPECT_NEAR(root_in_eps(1.0), 2.0 / std::sqrt(1.2) + std::sqrt(2.0 * L), 1e-9);
 }
 
 TEST(Verdict, FewerThan32FinitePathsAreInconclusive) {
