@@ -79,27 +79,20 @@ PATHBOUND_HD bool is_separable(ObjectiveKind kind) {
   return kind != ObjectiveKind::least_squares && kind != ObjectiveKind::logistic;
 }
 
-/// Calls use(objective) with the separable objective of the spec.
+/// Calls use(objective) with the separable objective of the spec (which must be one: is_separable).
 template <class F, class Use>
 PATHBOUND_HD void with_separable(const ObjectiveSpec<ScalarOf<F>>& spec, Use&& use) {
   switch (spec.kind) {
-    case ObjectiveKind::quadratic:
-      use(Quadratic<F>(spec));
-      break;
     case ObjectiveKind::quartic:
-      use(Quartic<F>(spec));
-      break;
+      return use(Quartic<F>(spec));
     case ObjectiveKind::cosh:
-      use(Cosh<F>(spec));
-      break;
+      return use(Cosh<F>(spec));
     case ObjectiveKind::sine_pl:
-      use(SinePl<F>(spec));
-      break;
+      return use(SinePl<F>(spec));
     case ObjectiveKind::saddle:
-      use(Saddle<F>(spec));
-      break;
+      return use(Saddle<F>(spec));
     default:
-      break;
+      return use(Quadratic<F>(spec));
   }
 }
 
@@ -140,7 +133,6 @@ PATHBOUND_HD void gradient(const ObjectiveSpec<ScalarOf<F>>& spec, const ScalarO
 /// S of one pack of paths of a separable objective.
 template <class F, class Objective>
 PATHBOUND_HD F separable_suboptimality(const Objective& f, int dim, const ScalarOf<F>* x, int stride) {
-  if (dim == 1) return f.value(load<F>(x), 0);
   return tree_sum<F>(dim, [&](int j) { return f.value(load<F>(x + j * stride), j); });
 }
 

@@ -387,19 +387,17 @@ class BlockRun {
   PATHBOUND_HD void evaluate(D s[double_packs], D norm[double_packs], F largest[P]) {
     const ObjectiveSpec<R>& f = spec_.objective;
     const int dim = f.dim;
+    if (dim == 1 && is_separable(f.kind)) return evaluate_one(s, norm, largest);
     for (int p = 0; p < P; ++p) {
       largest[p] = abs(load<F>(row(g_, 0, p)));
       for (int j = 1; j < dim; ++j) largest[p] = max(abs(load<F>(row(g_, j, p))), largest[p]);
     }
     for (int i = 0; i < double_packs; ++i) {
       const R* g = g_ + i * double_lanes;
-      if (dim == 1)
-        norm[i] = abs(load_as_double<D>(g));
-      else
-        norm[i] = sqrt(tree_sum<D>(dim, [&](int j) {
-          const D component = load_as_double<D>(g + static_cast<std::int64_t>(j) * width);
-          return component * component;
-        }));
+      norm[i] = sqrt(tree_sum<D>(dim, [&](int j) {
+        const D component = load_as_double<D>(g + static_cast<std::int64_t>(j) * width);
+        return component * component;
+      }));
     }
     if (is_separable(f.kind)) {
       alignas(64) R value[block_paths];
@@ -415,6 +413,22 @@ class BlockRun {
               doubles_ + static_cast<std::int64_t>(j) * block_paths + i * double_lanes,
               load_as_double<D>(x_ + static_cast<std::int64_t>(j) * width + i * double_lanes) - D(f.x_star_double[j]));
       for (int i = 0; i < double_packs; ++i) s[i] = dense_suboptimality<D>(f, doubles_ + i * double_lanes, block_paths);
+    }
+  }
+
+  /// The same for one coordinate, without loops over coordinates.
+  PATHBOUND_HD void evaluate_one(D s[double_packs], D norm[double_packs], F largest[P]) {
+    alignas(64) R value[block_paths];
+    with_separable<F>(spec_.objective, [&](const auto& objective) {
+      PATHBOUND_UNROLL
+      for (int p = 0; p < P; ++p) store(value + p * lanes, objective.value(load<F>(x_ + p * lanes), 0));
+    });
+    PATHBOUND_UNROLL
+    for (int p = 0; p < P; ++p) largest[p] = abs(load<F>(g_ + p * lanes));
+    PATHBOUND_UNROLL
+    for (int i = 0; i < double_packs; ++i) {
+      s[i] = load_as_double<D>(value + i * double_lanes);
+      norm[i] = abs(load_as_double<D>(g_ + i * double_lanes));
     }
   }
 

@@ -71,16 +71,15 @@ void merge(Records& left, const Records& right) {
 /// The dyadic tree over nodes that arrive in order: left siblings wait on a stack, as the digits of a binary counter.
 class OrderedTree {
  public:
-  void push(const Records& node) {
-    int level = 0;
-    Records carry = node;
-    for (std::uint64_t c = count_; (c & 1) != 0; c >>= 1) {
-      merge(waiting_[static_cast<std::size_t>(level)], carry);
-      std::swap(waiting_[static_cast<std::size_t>(level)], carry);
-      ++level;
+  /// Takes the node; its buffer comes back with a content that no longer matters.
+  void push(Records& node) {
+    std::size_t level = 0;
+    for (std::uint64_t c = count_; (c & 1) != 0; c >>= 1, ++level) {
+      merge(waiting_[level], node);
+      std::swap(waiting_[level], node);
     }
-    if (static_cast<std::size_t>(level) == waiting_.size()) waiting_.emplace_back();
-    std::swap(waiting_[static_cast<std::size_t>(level)], carry);
+    if (level == waiting_.size()) waiting_.emplace_back(node.size());
+    std::swap(waiting_[level], node);
     ++count_;
   }
   /// The root; the tree is empty afterwards.
@@ -88,12 +87,8 @@ class OrderedTree {
     Records root;
     for (std::size_t level = 0; level < waiting_.size(); ++level) {
       if (((count_ >> level) & 1) == 0) continue;
-      if (root.empty()) {
-        root = waiting_[level];
-      } else {
-        merge(waiting_[level], root);
-        root = waiting_[level];
-      }
+      if (!root.empty()) merge(waiting_[level], root);
+      root = waiting_[level];
     }
     count_ = 0;
     return root;
@@ -179,8 +174,10 @@ class Histograms {
   }
   void flush() {
     const int n = pending_ * block_paths;
+    if (counted_ > (std::uint64_t{1} << 31)) carry();
+    counted_ += static_cast<std::uint64_t>(n);
     for (std::size_t c = 0; c < n_checkpoints_; ++c) {
-      std::uint64_t* counts = counts_.data() + c * row_length;
+      std::uint32_t* counts = counts_.data() + c * row_length;
       const std::uint16_t* bins = bins_.data() + c * static_cast<std::size_t>(bins_stride);
       for (int i = 0; i < n; i += 4) {  // four bins a load
         std::uint64_t four;
@@ -194,13 +191,27 @@ class Histograms {
     pending_ = 0;
   }
   std::uint64_t count(std::size_t checkpoint, int bin) const {
-    return counts_.data()[checkpoint * row_length + static_cast<std::size_t>(bin) + 1];
+    const std::size_t i = checkpoint * row_length + static_cast<std::size_t>(bin) + 1;
+    return counts_.data()[i] + (carried_.empty() ? 0 : carried_[i]);
   }
 
  private:
+  /// At step 0 one bin holds all paths, which may be more than 2^32: counts move on before they can overflow.
+  void carry() {
+    const std::size_t n = n_checkpoints_ * row_length;
+    carried_.resize(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      carried_[i] += counts_.data()[i];
+      counts_.data()[i] = 0;
+    }
+    counted_ = 0;
+  }
+
   static constexpr std::size_t row_length = histogram_bins + 1;  // the first counts paths without a bin
   std::size_t n_checkpoints_;
-  Buffer<std::uint64_t> counts_;  // at step 0 one bin holds all paths, which may be more than 2^32
+  Buffer<std::uint32_t> counts_;  // 32 bits: twice as many checkpoints stay in the cache
+  std::vector<std::uint64_t> carried_;
+  std::uint64_t counted_ = 0;  // paths in counts_
   Buffer<std::uint16_t> bins_;
   int pending_ = 0;
 };
@@ -303,7 +314,6 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
       Records records(n_checkpoints);
       OrderedTree chunk_tree;
       BlockOutput out;
-      out.records = records.data();
       out.bins_stride = Histograms::bins_stride;
       out.stop = &stop;
       out.steps_done = &steps_done;
@@ -314,6 +324,7 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
         const std::uint64_t last = std::min(n_blocks, (chunk + 1) << chunk_level);
         for (std::uint64_t block = first; block < last; ++block) {
           if (stop.load(std::memory_order_relaxed)) break;
+          out.records = records.data();
           out.bins = histograms[thread]->next_bins();
           if (!run_block(kernels, spec, block, rows.data(), doubles.data(), out)) break;
           histograms[thread]->commit();
