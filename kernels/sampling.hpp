@@ -118,6 +118,29 @@ struct Rows {
   static constexpr int width = P * RealTraits<F>::lanes;
 };
 
+/// Rows of values that are made a window at a time and handed out in order.
+template <class T, int width, int window_rows>
+class RowWindow {
+ public:
+  /// Up to `want` consecutive rows; `got` says how many. `fill(rows)` makes the next window.
+  template <class Fill>
+  PATHBOUND_HD const T* take(int want, int& got, Fill&& fill) {
+    if (used_ == window_rows) {
+      fill(rows_);
+      used_ = 0;
+    }
+    const int left = window_rows - used_;
+    got = want < left ? want : left;
+    const T* rows = rows_ + used_ * width;
+    used_ += got;
+    return rows;
+  }
+
+ private:
+  int used_ = window_rows;
+  alignas(64) T rows_[window_rows * width];
+};
+
 /// The unit-scale gradient noise of a block, in stream order: for each step, for each worker, for each coordinate
 /// (multivariate_t: of an even number of coordinates). `take` hands out consecutive rows, one row the values of all
 /// paths of the block. Nothing is computed twice: the order of consumption is the order of the stream.
@@ -137,20 +160,11 @@ class NoiseWindow {
     row_length_ = dim + (dim & 1);
     row_position_ = 0;
     next_block_ = 0;
-    used_ = window_rows;
   }
 
   /// Up to `want` consecutive rows; `got` says how many.
   PATHBOUND_HD const Scalar* take(int want, int& got) {
-    if (used_ == window_rows) {
-      fill();
-      used_ = 0;
-    }
-    const int left = window_rows - used_;
-    got = want < left ? want : left;
-    const Scalar* rows = buffer_ + used_ * width;
-    used_ += got;
-    return rows;
+    return window_.take(want, got, [this](Scalar* rows) { fill(rows); });
   }
 
   /// For callers that read Gaussian noise block by block: makes `block` current and returns its low word.
@@ -185,43 +199,43 @@ class NoiseWindow {
     return static_cast<std::uint32_t>(block);
   }
 
-  PATHBOUND_HD void fill() {
+  PATHBOUND_HD void fill(Scalar* rows) {
     switch (law_) {
       case LawKind::gaussian:
-        fill_normals();
+        fill_normals(rows);
         break;
       case LawKind::student_t:
         switch (t_form(nu_)) {
           case TForm::nu1:
-            fill_t<TForm::nu1>();
+            fill_t<TForm::nu1>(rows);
             break;
           case TForm::nu2:
-            fill_t<TForm::nu2>();
+            fill_t<TForm::nu2>(rows);
             break;
           case TForm::one_factor:
-            fill_t<TForm::one_factor>();
+            fill_t<TForm::one_factor>(rows);
             break;
           case TForm::two_factors:
-            fill_t<TForm::two_factors>();
+            fill_t<TForm::two_factors>(rows);
             break;
         }
         break;
       case LawKind::multivariate_t:
-        fill_multivariate_t();
+        fill_multivariate_t(rows);
         break;
     }
   }
 
-  PATHBOUND_HD_CALL void fill_normals() {
+  PATHBOUND_HD_CALL void fill_normals(Scalar* rows) {
     constexpr int n = uniforms_per_block<F>;
     for (int row = 0; row < window_rows; row += n) {
       const std::uint32_t block = advance();
-      for (int p = 0; p < P; p += packs_together<P>) normals_of(p, block, buffer_ + row * width);
+      for (int p = 0; p < P; p += packs_together<P>) normals_of(p, block, rows + row * width);
     }
   }
 
   template <TForm form>
-  PATHBOUND_HD_CALL void fill_t() {
+  PATHBOUND_HD_CALL void fill_t(Scalar* rows) {
     constexpr int n = uniforms_per_block<F> / 2;
     for (int row = 0; row < window_rows; row += n) {
       const std::uint32_t block = advance();
@@ -232,14 +246,14 @@ class NoiseWindow {
           stream_[q].block(block, words);
           PATHBOUND_UNROLL
           for (int i = 0; i < n; ++i)
-            store(buffer_ + (row + i) * width + q * lanes,
+            store(rows + (row + i) * width + q * lanes,
                   student_t<form, F>(uniform_bits<F>(words, 2 * i), uniform_bits<F>(words, 2 * i + 1), nu_));
         }
       }
     }
   }
 
-  PATHBOUND_HD_CALL void fill_multivariate_t() {
+  PATHBOUND_HD_CALL void fill_multivariate_t(Scalar* rows) {
     constexpr int n = uniforms_per_block<F>;
     const F root_nu = sqrt(real<F>(nu_));
     for (int row = 0; row < window_rows; row += n) {
@@ -255,8 +269,8 @@ class NoiseWindow {
           multivariate_t_pair<F>(uniform_bits<F>(words, i), uniform_bits<F>(words, i + 1), nu_ + position, scale, first,
                                  second);
           store(chain_ + p * lanes, scale);
-          store(buffer_ + (row + i) * width + p * lanes, first);
-          store(buffer_ + (row + i + 1) * width + p * lanes, second);
+          store(rows + (row + i) * width + p * lanes, first);
+          store(rows + (row + i + 1) * width + p * lanes, second);
           position += 2;
           if (position == row_length_) position = 0;
         }
@@ -271,9 +285,8 @@ class NoiseWindow {
   int row_length_ = 0;    // multivariate_t: values a worker
   int row_position_ = 0;  // multivariate_t: where in its worker's vector the next value stands
   std::uint64_t next_block_ = 0;
-  int used_ = window_rows;
   Scalar chain_[width];  // multivariate_t: p of the pair before
-  alignas(64) Scalar buffer_[window_rows * width];
+  RowWindow<Scalar, width, window_rows> window_;
 };
 
 /// The uniforms of the compressors as 32-bit words, in stream order (float: the words; double: the second word of each
@@ -288,23 +301,14 @@ class WordWindow {
   PATHBOUND_HD void init(std::uint64_t seed, const BitsOf<F> path_low[P], std::uint32_t path_high, Purpose purpose) {
     for (int p = 0; p < P; ++p) stream_[p].init(seed, path_low[p], path_high, purpose);
     next_block_ = first_block(purpose);
-    used_ = window_rows;
   }
 
   PATHBOUND_HD const Word* take(int want, int& got) {
-    if (used_ == window_rows) {
-      fill();
-      used_ = 0;
-    }
-    const int left = window_rows - used_;
-    got = want < left ? want : left;
-    const Word* rows = buffer_ + used_ * width;
-    used_ += got;
-    return rows;
+    return window_.take(want, got, [this](Word* rows) { fill(rows); });
   }
 
  private:
-  PATHBOUND_HD_CALL void fill() {
+  PATHBOUND_HD_CALL void fill(Word* rows) {
     constexpr int n = uniforms_per_block<F>;
     for (int row = 0; row < window_rows; row += n) {
       const std::uint64_t block = next_block_++;
@@ -320,7 +324,7 @@ class WordWindow {
           for (int i = 0; i < n; ++i) {
             BitsOf<F> w = words[i];
             if constexpr (sizeof(Scalar) == 8) w = words[2 * i + 1] & BitsOf<F>(std::uint64_t(0xffffffffu));
-            store_bits(buffer_ + (row + i) * width + q * lanes, w);
+            store_bits(rows + (row + i) * width + q * lanes, w);
           }
         }
       }
@@ -330,8 +334,7 @@ class WordWindow {
   using Scalar = ScalarOf<F>;
   PathStream<F> stream_[P];
   std::uint64_t next_block_ = 0;
-  int used_ = window_rows;
-  alignas(64) Word buffer_[window_rows * width];
+  RowWindow<Word, width, window_rows> window_;
 };
 
 }  // namespace PATHBOUND_ISA
