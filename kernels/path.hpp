@@ -348,10 +348,15 @@ class BlockRun {
 
     // A path has diverged when S or x is not finite or S > limit, and stays so. (An x_j that is not finite makes S so:
     // every objective depends on every coordinate.)
-    std::uint32_t within = 0;
+    const D limit(spec_.limit);
+    auto all_within = le(abs(s[0]), limit);
     PATHBOUND_UNROLL
-    for (int i = 0; i < double_packs; ++i)
-      within |= mask_bits(le(abs(s[i]), real<D>(spec_.limit))) << (i * double_lanes);
+    for (int i = 1; i < double_packs; ++i) all_within = mask_and(all_within, le(abs(s[i]), limit));
+    std::uint32_t within = all_paths;
+    if (mask_bits(all_within) != (1u << double_lanes) - 1u) {
+      within = 0;
+      for (int i = 0; i < double_packs; ++i) within |= mask_bits(le(abs(s[i]), limit)) << (i * double_lanes);
+    }
     alive_ &= within;
 
     Record& r = out_.records[index];
@@ -400,12 +405,11 @@ class BlockRun {
       }));
     }
     if (is_separable(f.kind)) {
-      alignas(64) R value[block_paths];
       with_separable<F>(f, [&](const auto& objective) {
         for (int p = 0; p < P; ++p)
-          store(value + p * lanes, separable_suboptimality<F>(objective, dim, x_ + p * lanes, width));
+          store(value_ + p * lanes, separable_suboptimality<F>(objective, dim, x_ + p * lanes, width));
       });
-      for (int i = 0; i < double_packs; ++i) s[i] = load_as_double<D>(value + i * double_lanes);
+      for (int i = 0; i < double_packs; ++i) s[i] = load_as_double<D>(value_ + i * double_lanes);
     } else {
       for (int j = 0; j < dim; ++j)
         for (int i = 0; i < double_packs; ++i)
@@ -418,16 +422,15 @@ class BlockRun {
 
   /// The same for one coordinate, without loops over coordinates.
   PATHBOUND_HD void evaluate_one(D s[double_packs], D norm[double_packs], F largest[P]) {
-    alignas(64) R value[block_paths];
     with_separable<F>(spec_.objective, [&](const auto& objective) {
       PATHBOUND_UNROLL
-      for (int p = 0; p < P; ++p) store(value + p * lanes, objective.value(load<F>(x_ + p * lanes), 0));
+      for (int p = 0; p < P; ++p) store(value_ + p * lanes, objective.value(load<F>(x_ + p * lanes), 0));
     });
     PATHBOUND_UNROLL
     for (int p = 0; p < P; ++p) largest[p] = abs(load<F>(g_ + p * lanes));
     PATHBOUND_UNROLL
     for (int i = 0; i < double_packs; ++i) {
-      s[i] = load_as_double<D>(value + i * double_lanes);
+      s[i] = load_as_double<D>(value_ + i * double_lanes);
       norm[i] = abs(load_as_double<D>(g_ + i * double_lanes));
     }
   }
@@ -516,9 +519,21 @@ class BlockRun {
   /// Notes the histogram bin of each path that is alive. Counting them is left to the caller, who does it for several
   /// blocks at once, so that one checkpoint's counts stay in the first-level cache meanwhile.
   PATHBOUND_HD void note_bins(int index, const D s[double_packs]) const {
+    std::uint16_t* bins = out_.bins + static_cast<std::int64_t>(index) * out_.bins_stride;
+    if constexpr (sizeof(R) == 4) {
+      if (alive_ == all_paths && is_separable(spec_.objective.kind)) {  // histogram_bin, a pack at a time
+        alignas(64) std::uint32_t wide[block_paths];
+        PATHBOUND_UNROLL
+        for (int p = 0; p < P; ++p) {
+          const F v = min(max(load<F>(value_ + p * lanes), real<F>(0x1p-100)), real<F>(0x1p100));
+          store_bits(wide + p * lanes, shr(as_bits(v), 17) - BitsOf<F>(histogram_first - 1u));
+        }
+        for (int t = 0; t < block_paths; ++t) bins[t] = static_cast<std::uint16_t>(wide[t]);
+        return;
+      }
+    }
     alignas(64) double value[block_paths];
     to_array(s, value);
-    std::uint16_t* bins = out_.bins + static_cast<std::int64_t>(index) * out_.bins_stride;
     for (int t = 0; t < block_paths; ++t)
       bins[t] = static_cast<std::uint16_t>(histogram_bin(static_cast<float>(value[t])) + 1);
     if (alive_ != all_paths)
@@ -536,6 +551,7 @@ class BlockRun {
   double* doubles_;
   std::uint32_t alive_ = 0;            // slots whose path has not diverged
   std::uint32_t present_ = 0;          // slots with a path: the last block may have fewer than 32
+  alignas(64) R value_[width] = {};    // S at the checkpoint, separable objectives only
   alignas(64) R scale_[width];         // s_i of the worker at hand
   alignas(64) R grad_square_[width];   // |grad f|^2 / dim, affine noise only
   alignas(64) R tracked_[width] = {};  // largest |grad_j f| of each path so far
