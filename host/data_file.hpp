@@ -10,6 +10,9 @@ namespace pathbound {
 /// Objectives over data hold rows x dim numbers, at most this many (128 MiB in double).
 inline constexpr std::size_t max_data_entries = std::size_t{1} << 24;
 
+/// They also need the eigenvalues of dense dim x dim matrices (seconds at this size), so dim is limited too.
+inline constexpr int max_data_dim = 1024;
+
 struct DataSet {
   int n_rows = 0;
   std::vector<double> features;  ///< n_rows x dim, row by row

@@ -16,6 +16,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/bounds.hpp"
+#include "host/data_file.hpp"
 #include "host/toml_reader.hpp"
 
 namespace pathbound {
@@ -36,9 +37,9 @@ constexpr std::int64_t max_seed = INT64_MAX;
 constexpr std::int64_t max_paths = std::int64_t{1} << 40;
 constexpr std::int64_t max_steps = std::int64_t{1} << 40;
 constexpr std::int64_t max_checkpoints = 100000;
-constexpr int max_dim = 1 << 16, max_data_dim = 1 << 12;
+constexpr int max_dim = 1 << 16;
 constexpr int max_workers = 4096;
-constexpr std::int64_t max_data = std::int64_t{1} << 24;  ///< rows * dim
+constexpr std::int64_t max_data = static_cast<std::int64_t>(max_data_entries);  ///< rows * dim
 constexpr std::size_t max_curves = 256, max_bounds = 2048;
 
 /// What most checks need to know. Values that could not be read are empty: checks that depend on them are left out, so

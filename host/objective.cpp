@@ -22,8 +22,6 @@ namespace {
 using Matrix = Eigen::MatrixXd;
 using Vector = Eigen::VectorXd;
 
-/// Objectives over data need dense dim x dim matrices, so dim is limited too (128 MiB in double).
-constexpr int max_data_dim = 1024;
 /// sine_pl: inf over x of f'(x)^2 / (2 f(x)) in one dimension, 0.1755309859 at x = 2.2017, rounded down; a sum of such
 /// terms has the same constant.
 constexpr double sine_pl_mu = 0.17553098;
