@@ -464,6 +464,7 @@ std::vector<Bad> bad_inputs() {
       {objective("kind = \"logistic\"\ndim = 2\nlam = 1"), {":3: key 'objective.rows' is missing"}},
       {objective("kind = \"logistic\"\ndim = 2\nrows = 5\nlam = 1\nrank = 2"),
        {":8: key 'objective.rank' = 2: does not belong to kind = \"logistic\", only to least_squares"}},
+      {objective("kind = \"least_squares\"\ndim = 1025\nrows = 5"), {":5: key 'objective.dim' = 1025", "to 1024"}},
       {objective("kind = \"least_squares\"\ndim = 1024\nrows = 16385"),
        {":6: key 'objective.rows' = 16385", "2^24 / dim", "(dim = 1024: 16384)"}},
       {objective("kind = \"least_squares\"\ndim = 4097\nrows = 1"), {":5: key 'objective.dim' = 4097"}},
