@@ -6,28 +6,22 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
-#include <atomic>
-#include <cerrno>
-#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
-#include <new>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string_view>
 
 #include "host/engine.hpp"
+#include "host/program.hpp"
 #include "host/shipped.hpp"
 
 namespace fs = std::filesystem;
 using namespace pathbound;
 
 namespace {
-
-enum Exit : int { done = 0, unexpected = 1, bad_input = 2, bad_machine = 3, interrupted = 130 };
 
 /// --quick: each curve keeps a part of its paths, but not these experiments: there the mean comes within the margin of
 /// a bound, and fewer paths would leave the verdict inconclusive.
@@ -37,7 +31,8 @@ constexpr std::array<std::string_view, 3> keep_all_paths = {"isotropic_quadratic
 
 struct Options {
   std::vector<std::string> names;
-  std::string backend = "auto", devices, out;
+  BackendArguments backend;
+  std::string out;
   int threads = 0;
   bool quick = false;
 };
@@ -46,17 +41,6 @@ struct Judged {
   std::string name;
   Verdict verdict;
 };
-
-std::atomic<bool> stop_requested{false};
-void on_signal(int) {
-  stop_requested = true;
-  std::signal(SIGINT, SIG_DFL);  // a second Ctrl-C ends the program at once
-}
-
-void print(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size())
-    throw MachineError(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
-}
 
 void make_quick(Experiment& experiment, const std::string& name) {
   if (std::find(keep_all_paths.begin(), keep_all_paths.end(), name) != keep_all_paths.end()) return;
@@ -144,13 +128,6 @@ std::string summary(const std::vector<Judged>& judged, const Performance& perfor
 }
 
 int run(const Options& options) {
-  if (options.backend == "cuda") throw MachineError("--backend cuda: this build has no CUDA backend");
-  if (!options.devices.empty()) throw InputError("--devices: only --backend cuda has devices to choose from");
-  RunOptions run_options;
-  run_options.threads = options.threads;
-  run_options.isa = isa_from_environment();
-  run_options.stop = &stop_requested;
-
   // Everything that can be wrong with the input is found before any work.
   std::vector<std::string> names = options.names;
   if (names.empty())
@@ -177,6 +154,7 @@ int run(const Options& options) {
   }
   if (!problems.empty()) throw InputError(problems);
   if (experiments.empty()) throw InputError("no experiments are shipped with this program");
+  const RunOptions machine = run_options("bench_bounds", options.backend, options.threads);
 
   print(row("experiment", "bound", "curve", "assumptions", "tightness", "verdict", "expected", "ok"));
   std::vector<Judged> judged;
@@ -185,7 +163,7 @@ int run(const Options& options) {
   const bool terminal = isatty(STDERR_FILENO) != 0;
   for (const auto& [name, experiment] : experiments) {
     if (terminal) fmt::print(stderr, "\r\033[K{} ...", name);
-    const Results results = run_experiment(experiment, run_options);
+    const Results results = run_experiment(experiment, machine);
     if (terminal) fmt::print(stderr, "\r\033[K");
     total.seconds += results.performance.seconds;
     total.path_steps += results.performance.path_steps;
@@ -203,7 +181,7 @@ int run(const Options& options) {
     }
   }
   print(summary(judged, total, experiments.size()));
-  if (std::fflush(stdout) != 0) throw MachineError(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
+  flush_stdout();
   return as_expected ? done : unexpected;
 }
 
@@ -211,8 +189,7 @@ int parse_and_run(int argc, char** argv) {
   CLI::App app{"bench_bounds: do the bounds of the shipped experiments come out as theory expects?"};
   Options options;
   app.add_option("EXPERIMENT", options.names, "names of shipped experiments, or files (default: all that have bounds)");
-  app.add_option("--backend", options.backend, "auto, cpu or cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  app.add_option("--devices", options.devices, "CUDA devices, such as 0,1");
+  add_backend_options(app, options.backend);
   app.add_option("--threads", options.threads, "threads (default: all)")->check(CLI::Range(1, 4096));
   app.add_flag("--quick", options.quick, "fewer paths where the verdicts do not need all of them");
   app.add_option("-o,--out", options.out, "folder for results.json, curves.csv and report.html of each experiment");
@@ -230,25 +207,8 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
+  watch_signals();
   std::signal(SIGPIPE, SIG_IGN);
-  try {
-    return parse_and_run(argc, argv);
-  } catch (const InputError& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return bad_input;
-  } catch (const Interrupted&) {
-    fmt::print(stderr, "interrupted\n");
-    return interrupted;
-  } catch (const MachineError& error) {
-    fmt::print(stderr, "bench_bounds: {}\n", error.what());
-    return bad_machine;
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "bench_bounds: out of memory\n");
-    return bad_machine;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_bounds: {}\n", error.what());
-    return bad_machine;
-  }
+  return guarded(
+      "bench_bounds", [&] { return parse_and_run(argc, argv); }, [] { return std::string("interrupted"); });
 }

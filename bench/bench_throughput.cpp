@@ -2,6 +2,8 @@
 // Speed: path-steps per second and cycles per path-step of the jobs J1 (scalar DSGD), J2 (DCSGD with rand_k) and J3
 // (DSignSGD under t noise), every worker sampled, through the engine with all its statistics; and the floors under J1:
 // random words alone, and words with their normals. All in one run with the repetitions interleaved, and as ratios.
+// On devices: path-steps per second of the same jobs, as a part of what the device can issue, and the time of each
+// kernel.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
@@ -10,7 +12,10 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,6 +25,7 @@
 
 #include "bench/floor.hpp"
 #include "host/engine.hpp"
+#include "host/program.hpp"
 #include "host/shipped.hpp"
 
 using namespace pathbound;
@@ -38,7 +44,13 @@ double ticks() {
 struct Job {
   std::string label, experiment;
   std::vector<std::string> set;  ///< overrides of the shipped experiment
+  std::uint64_t device_paths;    ///< enough to fill a large device
 };
+const std::vector<Job> jobs = {{"J1", "performance_j1", {}, 4194304},
+                               {"J1_double", "performance_j1", {"precision=double"}, 2097152},
+                               {"J2_direct", "performance_j2", {}, 262144},
+                               {"J3_direct", "performance_j3", {}, 262144},
+                               {"J3_direct_nu3", "performance_j3", {"noise.nu=3.0"}, 262144}};
 
 /// Counters of a benchmark that did `path_steps` in all: rate, and cycles a path-step on one thread.
 void count(benchmark::State& state, double path_steps, double cycles, int threads) {
@@ -101,29 +113,136 @@ class Collector : public benchmark::ConsoleReporter {
   }
 };
 
+// -------------------------------------------------------------------------------------------------- devices
+/// Lane instructions a path-step takes, by job: lines "name instructions" of a file that counts them in the machine
+/// code. Empty when there is no such file.
+std::map<std::string, double> device_instructions() {
+  std::map<std::string, double> instructions;
+  std::ifstream file(std::filesystem::path(PATHBOUND_EXPERIMENT_DIR).parent_path() / "device_instructions.txt");
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string name;
+    double number = 0.0;
+    if (words >> name >> number && number > 0.0) instructions[name] = number;
+  }
+  return instructions;
+}
+
+/// What a device can issue at most: each multiprocessor one instruction for each of four warps a cycle. 0: not known.
+double lane_instructions_per_second(const DeviceInfo& device) {
+  constexpr double warps = 4.0, lanes = 32.0;
+  return device.multiprocessors * device.clock_ghz * 1e9 * warps * lanes;
+}
+
+SimResult simulate_job(const Experiment& experiment, const Objective& objective, const CudaOptions& options) {
+  const CurveConfig& curve = experiment.curves.front();
+  if (experiment.precision == Precision::double_)
+    return simulate_cuda(CurveSpec<double>(experiment, curve, objective).spec, options);
+  return simulate_cuda(CurveSpec<float>(experiment, curve, objective).spec, options);
+}
+
+int run_on_devices(const RunOptions& machine, bool quick, const std::string& out) {
+  const std::vector<DeviceInfo> devices = find_devices(machine.devices);
+  double limit = 0.0;
+  bool limit_known = true;
+  for (const DeviceInfo& device : devices) {
+    const double here = lane_instructions_per_second(device);
+    limit_known = limit_known && here > 0.0;
+    limit += here;
+    fmt::print("{} ({}): sm_{}{}, {} multiprocessors, {}\n", device.name, device.id, device.major, device.minor,
+               device.multiprocessors,
+               here > 0.0 ? fmt::format("{:.3f} GHz: at most {:.4g} lane instructions/s", device.clock_ghz, here)
+                          : std::string("clock not known"));
+  }
+  fmt::print("{}\n\n{:<14} {:<28} {:>5} {:>9} {:>13} {:>8} {:>13} {:>15}\n", cuda_versions(), "job", "kernel", "lanes",
+             "paths", "path-steps/s", "spread", "instructions", "of the limit");
+
+  const std::map<std::string, double> instructions = device_instructions();
+  nlohmann::ordered_json json = {{"devices", describe(devices)}, {"cuda", cuda_versions()}};
+  json["jobs"] = nlohmann::ordered_json::array();
+  std::string times;
+  for (const Job& job : jobs) {
+    Overrides overrides;
+    overrides.set = job.set;
+    overrides.paths = job.device_paths / (quick ? 64 : 1);
+    const Experiment experiment = load_experiment(find_experiment(job.experiment), overrides);
+    const Objective objective(experiment.objective);
+    const CurveConfig& curve = experiment.curves.front();
+    const double path_steps = static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
+    const CudaPlan first = plan(experiment, curve, objective, machine).front();
+
+    CudaOptions options = cuda_options(machine);
+    simulate_job(experiment, objective, options);  // loads the kernels
+    std::vector<double> seconds;
+    for (int repetition = 0; repetition < (quick ? 1 : 9); ++repetition)
+      seconds.push_back(simulate_job(experiment, objective, options).seconds);
+    std::sort(seconds.begin(), seconds.end());
+    const double median = seconds[seconds.size() / 2], rate = path_steps / median;
+    const auto found = instructions.find(job.label);
+    const bool known = found != instructions.end();
+    const double part = known && limit_known ? rate * found->second / limit : 0.0;
+    fmt::print("{:<14} {:<28} {:>5} {:>9} {:>13.4g} {:>8} {:>13} {:>15}\n", job.label, first.kernel, first.tile,
+               curve.paths, rate, fmt::format("{:.1f}%", 100.0 * (seconds.back() - seconds.front()) / median),
+               known ? fmt::format("{:.1f}", found->second) : "-",
+               part > 0.0 ? fmt::format("{:.1f}%", 100.0 * part) : "-");
+    std::fflush(stdout);
+
+    // A run of its own: the clocks around each launch cost time.
+    options.time_kernels = true;
+    const SimResult timed = simulate_job(experiment, objective, options);
+    nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
+    for (const KernelTime& kernel : timed.kernel_times) {
+      times += fmt::format("{:<14} {:<36} {:>9} {:>12.3f} {:>7.1f}%\n", job.label, kernel.kernel, kernel.launches,
+                           1e3 * kernel.seconds, 100.0 * kernel.seconds / timed.seconds);
+      kernels.push_back({{"kernel", kernel.kernel}, {"launches", kernel.launches}, {"seconds", kernel.seconds}});
+    }
+    nlohmann::ordered_json entry = {
+        {"name", job.label},        {"kernel", first.kernel},        {"lanes", first.tile},
+        {"paths", curve.paths},     {"path_steps_per_second", rate}, {"instructions_per_path_step", nullptr},
+        {"of_issue_limit", nullptr}};
+    if (known) entry["instructions_per_path_step"] = found->second;
+    if (part > 0.0) entry["of_issue_limit"] = part;
+    entry["seconds"] = seconds;
+    entry["timed_seconds"] = timed.seconds;
+    entry["kernels"] = kernels;
+    json["jobs"].push_back(entry);
+  }
+  if (!times.empty())
+    fmt::print("\ntime by kernel, in one run with clocks around each launch\n{:<14} {:<36} {:>9} {:>12} {:>8}\n{}",
+               "job", "kernel", "launches", "ms", "of run", times);
+  if (!out.empty()) write_files(out, {{"throughput.json", json.dump(2) + "\n"}});
+  flush_stdout();
+  return done;
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"speed of the engine: path-steps per second of the jobs J1, J2, J3, and the floors under J1"};
-  std::string backend = "auto", out;
+  BackendArguments backend;
+  std::string out;
   int threads = 1;
   bool quick = false;
-  app.add_option("--backend", backend, "auto, cpu or cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  std::string devices;
-  app.add_option("--devices", devices, "GPUs to use (cuda backend only)");
+  add_backend_options(app, backend);
   app.add_option("--threads", threads, "threads (default 1)")->check(CLI::Range(1, 4096));
   app.add_option("-o,--out", out, "folder for throughput.json");
-  app.add_flag("--quick", quick, "a tenth of the paths, one repetition");
+  app.add_flag("--quick", quick, "a part of the paths, one repetition");
   app.allow_extras();  // --benchmark_...
-  app.footer("Google Benchmark's own --benchmark_... options are understood too.");
+  app.footer("On the CPU Google Benchmark's own --benchmark_... options are understood too.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
     fmt::print(stderr, "bench_throughput: {}\n", error.what());
-    return 2;
+    return bad_input;
   }
-  if (!devices.empty() && backend != "cuda") throw InputError("--devices is for --backend cuda");
-  if (backend == "cuda") throw MachineError("--backend cuda: this build has no CUDA backend (use --backend cpu)");
+  const RunOptions machine = run_options("bench_throughput", backend, threads);
+  if (!out.empty()) check_output_directory(out);
+  if (machine.backend == Backend::cuda) {
+    if (!app.remaining().empty())
+      throw InputError(fmt::format("{}: Google Benchmark's options are for --backend cpu", app.remaining().front()));
+    watch_signals();
+    return run_on_devices(machine, quick, out);
+  }
 
   std::vector<std::string> arguments = {argv[0]};
   if (quick) {
@@ -133,7 +252,6 @@ int run(int argc, char** argv) {
                                        "--benchmark_report_aggregates_only=true"});
   }
   if (!out.empty()) {
-    check_output_directory(out);
     std::filesystem::create_directories(out);
     arguments.push_back("--benchmark_out=" + (std::filesystem::path(out) / "throughput.json").string());
     arguments.push_back("--benchmark_out_format=json");
@@ -143,13 +261,8 @@ int run(int argc, char** argv) {
   for (std::string& argument : arguments) pointers.push_back(argument.data());
   int count = static_cast<int>(pointers.size());
   benchmark::Initialize(&count, pointers.data());
-  if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) return 2;
+  if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) return bad_input;
 
-  const std::vector<Job> jobs = {{"J1", "performance_j1", {}},
-                                 {"J1_double", "performance_j1", {"precision=double"}},
-                                 {"J2_direct", "performance_j2", {}},
-                                 {"J3_direct", "performance_j3", {}},
-                                 {"J3_direct_nu3", "performance_j3", {"noise.nu=3.0"}}};
   const std::uint64_t shrink = quick ? 10 : 1;
   for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
     if (!isa_available(isa)) continue;
@@ -196,19 +309,12 @@ int run(int argc, char** argv) {
       fmt::print("  {:<8} {:>22} {:>26} {:>18} {:>18}\n", name_of(isa), ratio("J1", "floor_bits"),
                  ratio("J1", "floor_normals"), ratio("J1_double", "J1"), ratio("J3_direct_nu3", "J3_direct"));
   }
-  return 0;
+  return done;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const InputError& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return 2;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bench_throughput: {}\n", error.what());
-    return 3;
-  }
+  return guarded(
+      "bench_throughput", [&] { return run(argc, argv); }, [] { return std::string("interrupted"); });
 }

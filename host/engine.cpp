@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <exception>
 #include <new>
 #include <thread>
 
@@ -79,17 +80,25 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
 template class CurveSpec<float>;
 template class CurveSpec<double>;
 
-SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
-                   const RunOptions& options, const std::function<void(double)>& progress) {
+namespace {
+
+/// action(SimSpec) for the curve, in the experiment's precision.
+template <class Action>
+auto with_spec(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
+               const Action& action) {
+  if (experiment.precision == Precision::double_) return action(CurveSpec<double>(experiment, curve, objective).spec);
+  return action(CurveSpec<float>(experiment, curve, objective).spec);
+}
+
+SimResult simulate_on_cpu(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
+                          const RunOptions& options, const std::function<void(double)>& progress) {
   SimOptions sim;
   sim.threads = options.threads;
   sim.isa = options.isa;
   sim.progress = progress;
   sim.stop = options.stop;
   try {
-    if (experiment.precision == Precision::double_)
-      return simulate_cpu<double>(CurveSpec<double>(experiment, curve, objective).spec, sim);
-    return simulate_cpu<float>(CurveSpec<float>(experiment, curve, objective).spec, sim);
+    return with_spec(experiment, curve, objective, [&](const auto& spec) { return simulate_cpu(spec, sim); });
   } catch (const std::bad_alloc&) {
     throw MachineError(
         fmt::format("out of memory: curve '{}' needs about {:.0f} MB for {} records on {} threads (fewer checkpoints "
@@ -97,6 +106,49 @@ SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const
                     curve.name, memory_estimate(experiment, options.threads) / 1e6, curve.checkpoint_steps.size(),
                     thread_count(options.threads)));
   }
+}
+
+/// What fails on a device, in the backend or in the libraries under it, is the machine's fault; says at which curve.
+template <class Action>
+auto on_device(const CurveConfig& curve, const Action& action) {
+  try {
+    return action();
+  } catch (const std::bad_alloc& error) {
+    throw MachineError(fmt::format("curve '{}': out of memory ({})", curve.name, error.what()));
+  } catch (const std::exception& error) {
+    throw MachineError(fmt::format("curve '{}': {}", curve.name, error.what()));
+  }
+}
+
+}  // namespace
+
+CudaOptions cuda_options(const RunOptions& options) {
+  CudaOptions cuda;
+  cuda.devices = options.devices;
+  cuda.tile = options.tile;
+  cuda.stop = options.stop;
+  return cuda;
+}
+
+SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
+                   const RunOptions& options, const std::function<void(double)>& progress) {
+  if (options.backend == Backend::cpu) return simulate_on_cpu(experiment, curve, objective, options, progress);
+  CudaOptions cuda = cuda_options(options);
+  cuda.progress = progress;
+  return on_device(curve, [&] {
+    return with_spec(experiment, curve, objective, [&](const auto& spec) { return simulate_cuda(spec, cuda); });
+  });
+}
+
+std::vector<CudaPlan> plan(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
+                           const RunOptions& options) {
+  const CudaOptions cuda = cuda_options(options);
+  std::vector<CudaPlan> plans;
+  for (const DeviceInfo& device : find_devices(options.devices))
+    plans.push_back(on_device(curve, [&] {
+      return with_spec(experiment, curve, objective, [&](const auto& spec) { return plan_cuda(spec, cuda, device); });
+    }));
+  return plans;
 }
 
 void validate(const Experiment& experiment, const Objective& objective) {
@@ -127,7 +179,13 @@ void note_tail_cut(const CurveConfig& curve, Precision precision, Curve& result)
 Results run_experiment(const Experiment& experiment, const RunOptions& options) {
   Results results;
   results.experiment = experiment;
-  results.environment = {version(), commit(), "cpu", "cpu", name_of(options.isa), thread_count(options.threads)};
+  const bool cuda = options.backend == Backend::cuda;
+  results.environment = {version(),
+                         commit(),
+                         name_of(options.backend),
+                         cuda ? describe(find_devices(options.devices)) : "cpu",
+                         name_of(options.isa),
+                         thread_count(options.threads)};
   const Objective objective(experiment.objective);
   validate(experiment, objective);
   double total = 0.0;

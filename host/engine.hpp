@@ -4,14 +4,20 @@
 #include <atomic>
 #include <functional>
 #include <string>
+#include <vector>
 
+#include "host/backend.hpp"
 #include "host/results.hpp"
 #include "kernels/simulate.hpp"
+#include "kernels/simulate_cuda.hpp"
 
 namespace pathbound {
 
 struct RunOptions {
-  int threads = 0;  ///< 0: every hardware thread
+  Backend backend = Backend::cpu;
+  std::vector<int> devices;  ///< cuda: ids of the devices that share the paths
+  int tile = 0;              ///< cuda: as in CudaOptions
+  int threads = 0;           ///< 0: every hardware thread
   Isa isa = best_isa();
   /// Progress: the curve at work, path-steps done and to do over the whole experiment. May be empty.
   std::function<void(const std::string& curve, double done, double total)> progress;
@@ -36,9 +42,16 @@ class CurveSpec {
   std::vector<std::uint64_t> checkpoints_;
 };
 
-/// Simulates one curve. Throws Interrupted; MachineError when memory runs out.
+/// Simulates one curve. Throws Interrupted; MachineError when memory runs out or a device fails.
 SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
                    const RunOptions& options, const std::function<void(double)>& progress = {});
+
+/// The part of the options that simulate_cuda takes.
+CudaOptions cuda_options(const RunOptions& options);
+
+/// How the curve would run on each of the options' devices. Throws MachineError.
+std::vector<CudaPlan> plan(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
+                           const RunOptions& options);
 
 /// Throws InputError when what only the objective can tell is wrong: limit at or below S(x0).
 void validate(const Experiment& experiment, const Objective& objective);

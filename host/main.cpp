@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line: pathbound run | check | list | trace | sample | bits.
+// The command line: pathbound run | check | list | trace | sample | bits | verify.
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <atomic>
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <limits>
-#include <new>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
 
 #include "host/engine.hpp"
+#include "host/program.hpp"
 #include "host/shipped.hpp"
+#include "host/verify.hpp"
 #include "host/version.hpp"
 
 namespace fs = std::filesystem;
@@ -29,45 +29,16 @@ using namespace pathbound;
 
 namespace {
 
-enum Exit : int { done = 0, unexpected = 1, bad_input = 2, bad_machine = 3, interrupted = 130 };
-
-std::atomic<bool> stop_requested{false};
 std::size_t experiments_written = 0;
-void on_signal(int) {
-  stop_requested = true;
-  std::signal(SIGINT, SIG_DFL);  // a second signal ends the program at once
-  std::signal(SIGTERM, SIG_DFL);
-}
-
-/// Without SA_RESTART: a read that waits, of a pipe given as experiment, is given up, too.
-void watch_signals() {
-  struct sigaction action = {};
-  action.sa_handler = on_signal;
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
-
-/// stdout as a checked stream: a full disk or a closed pipe is an error of the machine, not silence.
-void print(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size())
-    throw MachineError(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
-}
-void flush_stdout() {
-  if (std::fflush(stdout) != 0) throw MachineError(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
-}
 
 struct CommonOptions {
   Overrides overrides;
-  std::string backend = "auto";
+  BackendArguments backend;
   int threads = 0;
   bool quiet = false;
-};
 
-void require_backend(const std::string& backend) {
-  if (backend == "cuda")
-    throw MachineError("--backend cuda: this build has no CUDA backend (use --backend cpu, the same bits)");
-}
+  RunOptions run_options() const { return pathbound::run_options("pathbound", backend, threads, quiet); }
+};
 
 /// One line on a terminal: what is done, how fast, how long still.
 class ProgressLine {
@@ -100,12 +71,6 @@ class ProgressLine {
 
 // -------------------------------------------------------------------------------------------------- run
 int run(const std::vector<std::string>& files, const std::string& out, const CommonOptions& common) {
-  require_backend(common.backend);
-  RunOptions options;
-  options.threads = common.threads;
-  options.isa = isa_from_environment();
-  options.stop = &stop_requested;
-
   // Everything that can be wrong with the input is found before any work.
   std::vector<Experiment> experiments;
   std::vector<std::string> directories;
@@ -134,6 +99,7 @@ int run(const std::vector<std::string>& files, const std::string& out, const Com
     }
   }
   if (!problems.empty()) throw InputError(problems);
+  RunOptions options = common.run_options();
 
   bool as_expected = true;
   for (std::size_t i = 0; i < experiments.size(); ++i) {
@@ -152,10 +118,13 @@ int run(const std::vector<std::string>& files, const std::string& out, const Com
     if (!common.quiet) {
       if (i > 0) print("\n");
       print(verdict_table(results));
-      print(fmt::format("\n{} path-steps in {:.2f} s ({:.3g} per second, {} threads, {})\nreport: {}\n",
-                        fmt::format("{:.3g}", results.performance.path_steps), results.performance.seconds,
+      const Environment& environment = results.environment;
+      print(fmt::format("\n{:.3g} path-steps in {:.2f} s ({:.3g} per second) on {}\nreport: {}\n",
+                        results.performance.path_steps, results.performance.seconds,
                         results.performance.path_steps / std::max(results.performance.seconds, 1e-9),
-                        results.environment.threads, results.environment.isa,
+                        environment.backend == name_of(Backend::cuda)
+                            ? environment.device
+                            : fmt::format("{} threads, {}", environment.threads, environment.isa),
                         (fs::path(directories[i]) / "report.html").string()));
     } else {
       for (const Verdict& verdict : results.bounds)
@@ -200,14 +169,44 @@ double seconds_per_path_step(Experiment experiment, CurveConfig curve, const Obj
   return best / static_cast<double>(curve.paths * curve.steps);
 }
 
+/// The same for devices: as many paths as they take at once, and steps until the time can be told from that of a
+/// launch.
+double seconds_per_path_step(const Experiment& experiment, CurveConfig curve, const Objective& objective,
+                             const RunOptions& options, const std::vector<CudaPlan>& plans) {
+  std::uint64_t at_once = 0;
+  for (const CudaPlan& plan : plans) at_once += plan.wave_paths;
+  curve.paths = std::clamp<std::uint64_t>(at_once, 1, curve.paths);
+  const std::uint64_t steps = curve.steps;
+  const auto timed = [&](std::uint64_t n) {
+    curve.steps = n;
+    curve.checkpoint_steps = {0, n};
+    return simulate(experiment, curve, objective, options).seconds;
+  };
+  double seconds = timed(1);  // loads the kernels, too
+  if (seconds < 0.25) {
+    do {
+      seconds = timed(std::min(steps, 4 * curve.steps));
+    } while (seconds < 0.05 && curve.steps < steps);
+  }
+  return seconds / (static_cast<double>(curve.paths) * static_cast<double>(curve.steps));
+}
+
+std::string plan_line(const CudaPlan& plan, const DeviceInfo& device) {
+  return fmt::format("    {} ({}): kernel {}, {} a path, {} paths at once x {}, {} records kept at once, {:.0f} MB\n",
+                     device.name, device.id, plan.kernel,
+                     plan.tile == 1 ? std::string("1 lane") : fmt::format("{} lanes", plan.tile), plan.wave_paths,
+                     plan.waves == 1 ? std::string("1 wave") : fmt::format("{} waves", plan.waves),
+                     plan.segment_records, static_cast<double>(plan.bytes) / 1e6);
+}
+
 int check(const std::vector<std::string>& files, const CommonOptions& common) {
   std::string problems;
-  RunOptions options;
-  options.threads = common.threads;
-  options.isa = isa_from_environment();
-  options.stop = &stop_requested;
+  const RunOptions options = common.run_options();
+  const bool cuda = options.backend == Backend::cuda;
+  const std::vector<DeviceInfo> devices = find_devices(options.devices);
   const int threads =
       common.threads > 0 ? common.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const std::string machine = cuda ? describe(devices) : fmt::format("{} threads, {}", threads, name_of(options.isa));
   for (const std::string& file : files) {
     try {
       const std::string path = find_experiment(file);
@@ -220,14 +219,22 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
                         experiment.title.empty() ? "(no title)" : experiment.title, name_of(experiment.objective.kind),
                         experiment.objective.dim, shown(constants.mu), shown(constants.L), shown(constants.L0),
                         shown(constants.L1), constants.f_star, constants.suboptimality_at_start));
-      double seconds = 0.0;
+      double seconds = 0.0, device_bytes = 0.0;
       for (const CurveConfig& curve : experiment.curves) {
         const double path_steps = static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
-        const double cost = seconds_per_path_step(experiment, curve, objective, options) * path_steps / threads;
+        const std::vector<CudaPlan> plans =
+            cuda ? plan(experiment, curve, objective, options) : std::vector<CudaPlan>{};
+        const double cost =
+            path_steps * (cuda ? seconds_per_path_step(experiment, curve, objective, options, plans)
+                               : seconds_per_path_step(experiment, curve, objective, options) / threads);
         seconds += cost;
         print(fmt::format("  curve '{}': {}, {} workers, {} paths x {} steps, {} records, about {:.2g} s\n", curve.name,
                           name_of(curve.method), curve.workers.count, curve.paths, curve.steps,
                           curve.checkpoint_steps.size(), cost));
+        for (std::size_t i = 0; i < plans.size(); ++i) {
+          print(plan_line(plans[i], devices[i]));
+          device_bytes = std::max(device_bytes, static_cast<double>(plans[i].bytes));
+        }
         const MomentReport moments = moments_of(curve, objective);
         if (!moments.reason.empty()) print(fmt::format("    {}\n", moments.reason));
       }
@@ -242,8 +249,9 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
             "  bound {} on '{}': {}\n", bound.theorem, bound.curve,
             why.empty() ? "applies, as far as can be said before the run" : "not applicable (" + why + ")"));
       }
-      print(fmt::format("  simulation about {:.2g} s on {} threads ({}), {:.0f} MB\n", seconds, threads,
-                        name_of(options.isa), memory_estimate(experiment, common.threads) / 1e6));
+      print(fmt::format("  simulation about {:.2g} s on {}, {:.0f} MB{}\n", seconds, machine,
+                        (cuda ? device_bytes : memory_estimate(experiment, common.threads)) / 1e6,
+                        cuda ? " of device memory" : ""));
     } catch (const InputError& error) {
       problems += problems.empty() ? error.what() : std::string("\n") + error.what();
     }
@@ -290,9 +298,47 @@ int list(const std::string& what) {
     print(fmt::format("  cpu              {} threads, instruction sets:{}{}{}\n",
                       std::max(1u, std::thread::hardware_concurrency()), " scalar",
                       isa_available(Isa::avx2) ? " avx2" : "", isa_available(Isa::avx512) ? " avx512" : ""));
+    const CudaOffer offer = cuda_offer();
+    if (offer.devices.empty())
+      print(fmt::format("  cuda             none: {}\n", offer.built ? offer.why : "this build has no CUDA backend"));
+    else
+      print(fmt::format("  cuda             {}\n", cuda_versions()));
+    for (const DeviceInfo& device : offer.devices)
+      print(fmt::format("  {:<16} {}, sm_{}{}, {:.1f} GB, {} multiprocessors\n", fmt::format("cuda {}", device.id),
+                        device.name, device.major, device.minor, static_cast<double>(device.memory) / 1e9,
+                        device.multiprocessors));
   }
   flush_stdout();
   return done;
+}
+
+// -------------------------------------------------------------------------------------------------- verify
+int verify_machine(const CommonOptions& common) {
+  const RunOptions options = common.run_options();
+  VerifyOptions verification;
+  verification.cuda = options.backend == Backend::cuda;
+  if (!common.backend.devices.empty()) verification.devices = options.devices;  // else every device
+  verification.threads = options.threads;
+  verification.stop = options.stop;
+  // The table comes at the end. Until then a terminal shows the check at work; elsewhere, in a log, lines stay: should
+  // a driver end the program, they tell how far it came.
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  const VerifyReport report = verify(verification, [&](const VerifyRow& row) {
+    if (terminal) fmt::print(stderr, "\r\033[K");
+    if (terminal && row.passed)
+      fmt::print(stderr, "ok      {:.70}", row.check);
+    else
+      fmt::print(stderr, "{:<6}  {}: {}\n", row.passed ? "ok" : "FAILED", row.check, row.detail);
+    std::fflush(stderr);
+  });
+  if (terminal) fmt::print(stderr, "\r\033[K");
+  print(report.text());
+  flush_stdout();
+  if (report.passed) return done;
+  const auto failed =
+      std::count_if(report.rows.begin(), report.rows.end(), [](const auto& row) { return !row.passed; });
+  fmt::print(stderr, "pathbound: {} of {} checks failed\n", failed, report.rows.size());
+  return unexpected;
 }
 
 // -------------------------------------------------------------------------------------------------- trace
@@ -457,6 +503,10 @@ int parse_and_run(int argc, char** argv) {
   constexpr std::uint64_t seed_max = (std::uint64_t(1) << 63) - 1, any64 = std::numeric_limits<std::uint64_t>::max();
 
   CommonOptions common;
+  auto add_machine = [&](CLI::App* command) {
+    command->add_option("--threads", common.threads, "threads (default: all)")->transform(whole(1, 4096));
+    add_backend_options(*command, common.backend);
+  };
   auto add_common = [&](CLI::App* command, bool computes) {
     command->add_option("--seed", common.overrides.seed, "seed, instead of the file's")->transform(whole(0, seed_max));
     command->add_option("--paths", common.overrides.paths, "paths of every curve, instead of the file's")
@@ -464,10 +514,7 @@ int parse_and_run(int argc, char** argv) {
     command->add_option("--set", common.overrides.set, "key=value instead of the file's, e.g. curve.dcsgd.eta=0.1")
         ->take_all()
         ->expected(1);
-    if (!computes) return;
-    command->add_option("--threads", common.threads, "threads (default: all)")->transform(whole(1, 4096));
-    command->add_option("--backend", common.backend, "auto, cpu or cuda")
-        ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+    if (computes) add_machine(command);
   };
 
   std::vector<std::string> files;
@@ -524,6 +571,10 @@ int parse_and_run(int argc, char** argv) {
   bits_command->add_option("-n", n, "words")->required()->transform(whole(0, any64));
   bits_command->add_flag("--raw", raw, "little-endian 32-bit words instead of text")->disable_flag_override();
 
+  CLI::App* verify_command = app.add_subcommand(
+      "verify", "does this build on this machine compute the right bits: known answers, every device against the CPU");
+  add_machine(verify_command);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
@@ -535,13 +586,11 @@ int parse_and_run(int argc, char** argv) {
     return bad_input;
   }
   if (*run_command) return run(files, out, common);
-  if (*check_command) {
-    require_backend(common.backend);
-    return check(files, common);
-  }
+  if (*check_command) return check(files, common);
   if (*list_command) return list(what);
   if (*trace_command) return trace(file, curve, path, every, common);
   if (*sample_command) return sample(s);
+  if (*verify_command) return verify_machine(common);
   return bits(seed, path, offset, n, raw);
 }
 
@@ -549,25 +598,10 @@ int parse_and_run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   watch_signals();
-  const auto failed = [](Exit status, const std::string& message) {
-    // A system call that a signal ended fails in its own words.
-    if (!stop_requested)
-      fmt::print(stderr, "{}\n", message);
-    else if (experiments_written == 0)
-      fmt::print(stderr, "interrupted: nothing was written\n");
-    else
-      fmt::print(stderr, "interrupted: the first {} of the experiments were written\n", experiments_written);
-    return stop_requested ? interrupted : status;
-  };
-  try {
-    return parse_and_run(argc, argv);
-  } catch (const InputError& error) {
-    return failed(bad_input, error.what());
-  } catch (const Interrupted&) {
-    return failed(interrupted, "interrupted");
-  } catch (const std::bad_alloc&) {
-    return failed(bad_machine, "pathbound: out of memory");
-  } catch (const std::exception& error) {
-    return failed(bad_machine, fmt::format("pathbound: {}", error.what()));
-  }
+  return guarded(
+      "pathbound", [&] { return parse_and_run(argc, argv); },
+      [] {
+        if (experiments_written == 0) return std::string("interrupted: nothing was written");
+        return fmt::format("interrupted: the first {} of the experiments were written", experiments_written);
+      });
 }

@@ -142,6 +142,27 @@ PATHBOUND_HD D softplus(D t) {
   return max(t, real<D>(0.0)) + log1p(exp(real<D>(0.0) - abs(t)));
 }
 
+/// One row's term of the logistic S: log1p(p* expm1(-t)) + p* t with t = y a.(x - x*) and p* = 1 / (1 + e^{m*}).
+template <class D>
+PATHBOUND_HD D logistic_term(double margin_star, D along) {
+  const D one = real<D>(1.0);
+  // The term is the same for (m*, t) and (-m*, -t): with m* >= 0, so p* <= 1/2, nothing cancels in 1 - p*.
+  const D t = margin_star < 0.0 ? real<D>(0.0) - along : along;
+  const D margin = abs(D(margin_star));
+  const D p = one / (one + exp(margin));
+  const D middle = fma(p, t, log1p(p * expm1(real<D>(0.0) - t)));
+  const D far = fma(p, t, softplus(real<D>(0.0) - (margin + t)) - softplus(real<D>(0.0) - margin));
+  // Near 0 the two terms cancel to first order: there the cumulants of a Bernoulli(p*) variable, pq = p*(1 - p*).
+  const D pq = p * (one - p), odd = one - (p + p);
+  D near = fma(fma(real<D>(120.0), pq, real<D>(-30.0)), pq, one) * real<D>(1.0 / 720.0);
+  near = fma(near, t, odd * fma(real<D>(-12.0), pq, one) * real<D>(-1.0 / 120.0));
+  near = fma(near, t, fma(real<D>(-6.0), pq, one) * real<D>(1.0 / 24.0));
+  near = fma(near, t, odd * real<D>(-1.0 / 6.0));
+  near = fma(near, t, real<D>(0.5)) * (pq * (t * t));
+  const D value = select(lt(abs(t), real<D>(0x1p-6)), near, middle);
+  return select(lt(t, real<D>(-30.0)), far, value);
+}
+
 /// S of one pack of paths of a dense objective in double, from e = x - x* (dim rows, `stride` doubles apart).
 template <class D, class R>
 PATHBOUND_HD D dense_suboptimality(const ObjectiveSpec<R>& spec, const double* e, int stride) {
@@ -159,26 +180,8 @@ PATHBOUND_HD D dense_suboptimality(const ObjectiveSpec<R>& spec, const double* e
     });
     return real<D>(0.5) * sum / n;
   }
-  // logistic: mean(log1p(p* expm1(-t)) + p* t) + (lam/2)|x - x*|^2 with t = y a.(x - x*), p* = 1 / (1 + e^{m*})
-  const D one = real<D>(1.0);
-  const D sum = tree_sum<D>(spec.n_rows, [&](int r) {
-    // The term is the same for (m*, t) and (-m*, -t): with m* >= 0, so p* <= 1/2, nothing cancels in 1 - p*.
-    const D along = times_row(r);
-    const D t = spec.margin_star[r] < 0.0 ? real<D>(0.0) - along : along;
-    const D margin = abs(D(spec.margin_star[r]));
-    const D p = one / (one + exp(margin));
-    const D middle = fma(p, t, log1p(p * expm1(real<D>(0.0) - t)));
-    const D far = fma(p, t, softplus(real<D>(0.0) - (margin + t)) - softplus(real<D>(0.0) - margin));
-    // Near 0 the two terms cancel to first order: there the cumulants of a Bernoulli(p*) variable, pq = p*(1 - p*).
-    const D pq = p * (one - p), odd = one - (p + p);
-    D near = fma(fma(real<D>(120.0), pq, real<D>(-30.0)), pq, one) * real<D>(1.0 / 720.0);
-    near = fma(near, t, odd * fma(real<D>(-12.0), pq, one) * real<D>(-1.0 / 120.0));
-    near = fma(near, t, fma(real<D>(-6.0), pq, one) * real<D>(1.0 / 24.0));
-    near = fma(near, t, odd * real<D>(-1.0 / 6.0));
-    near = fma(near, t, real<D>(0.5)) * (pq * (t * t));
-    const D value = select(lt(abs(t), real<D>(0x1p-6)), near, middle);
-    return select(lt(t, real<D>(-30.0)), far, value);
-  });
+  // logistic: the mean of the rows' terms + (lam/2)|x - x*|^2
+  const D sum = tree_sum<D>(spec.n_rows, [&](int r) { return logistic_term<D>(spec.margin_star[r], times_row(r)); });
   const D square = tree_sum<D>(dim, [&](int j) {
     const D d = load<D>(e + j * stride);
     return d * d;

@@ -20,33 +20,60 @@ PATHBOUND_HD F small_tree_sum(int first, int m, Leaf&& leaf) {
   return left + ((leaf(first + 4) + leaf(first + 5)) + leaf(first + 6));
 }
 
+/// Where finished left siblings wait, one a level.
+template <class F>
+struct LocalNodes {
+  F node[28];
+  PATHBOUND_HD F& operator[](int level) { return node[level]; }
+};
+
+/// The tree over nodes of one level that arrive in order, as the digits of a binary counter: left siblings wait for
+/// their right ones in nodes[level].
+template <class F, class Nodes>
+class TreeStack {
+ public:
+  PATHBOUND_HD explicit TreeStack(Nodes& nodes) : nodes_(nodes) {}
+  PATHBOUND_HD void push(F sum) {
+    int level = 0;
+    for (std::uint32_t c = count_; (c & 1u) != 0; c >>= 1) sum = nodes_[level++] + sum;
+    nodes_[level] = sum;
+    ++count_;
+  }
+  /// The root, once something was pushed: the waiting nodes are those of the set bits of the count; they are folded
+  /// from the right, after `tail` (a part of a node) where there is one.
+  PATHBOUND_HD F finish() const { return fold(false, F()); }
+  PATHBOUND_HD F finish(F tail) const { return fold(true, tail); }
+
+ private:
+  PATHBOUND_HD F fold(bool started, F sum) const {
+    for (int level = 0; (count_ >> level) != 0; ++level) {
+      if (((count_ >> level) & 1u) == 0) continue;
+      sum = started ? nodes_[level] + sum : nodes_[level];
+      started = true;
+    }
+    return sum;
+  }
+
+  std::uint32_t count_ = 0;
+  Nodes& nodes_;
+};
+
 /// Sum of leaf(0) .. leaf(n - 1), n >= 1 and below 2^31. `leaf` is called once for each index, ascending by eights.
+/// nodes[0], nodes[1], ... are for its use, as many as n / 8 has binary digits.
+template <class F, class Leaf, class Nodes>
+PATHBOUND_HD F tree_sum(int n, Leaf&& leaf, Nodes& nodes) {
+  if (n < 8) return small_tree_sum<F>(0, n, leaf);
+  TreeStack<F, Nodes> eights(nodes);
+  int i = 0;
+  for (; n - i >= 8; i += 8)
+    eights.push(((leaf(i) + leaf(i + 1)) + (leaf(i + 2) + leaf(i + 3))) +
+                ((leaf(i + 4) + leaf(i + 5)) + (leaf(i + 6) + leaf(i + 7))));
+  return i == n ? eights.finish() : eights.finish(small_tree_sum<F>(i, n - i, leaf));
+}
 template <class F, class Leaf>
 PATHBOUND_HD F tree_sum(int n, Leaf&& leaf) {
-  if (n < 8) return small_tree_sum<F>(0, n, leaf);
-  F node[28];  // finished left siblings above the level of eight leaves
-  const int eights = n >> 3;
-  for (int b = 0; b < eights; ++b) {
-    const int i = 8 * b;
-    F sum = ((leaf(i) + leaf(i + 1)) + (leaf(i + 2) + leaf(i + 3))) +
-            ((leaf(i + 4) + leaf(i + 5)) + (leaf(i + 6) + leaf(i + 7)));
-    int level = 0;
-    for (int c = b; (c & 1) != 0; c >>= 1) sum = node[level++] + sum;
-    node[level] = sum;
-  }
-  // What is left are the nodes of the set bits of `eights`, and a tail: fold them from the right.
-  int level = 0;
-  while (((eights >> level) & 1) == 0) ++level;
-  F sum;
-  const int tail = n & 7;
-  if (tail != 0) {
-    sum = node[level] + small_tree_sum<F>(8 * eights, tail, leaf);
-  } else {
-    sum = node[level];
-  }
-  for (++level; (eights >> level) != 0; ++level)
-    if (((eights >> level) & 1) != 0) sum = node[level] + sum;
-  return sum;
+  LocalNodes<F> nodes;
+  return tree_sum<F>(n, leaf, nodes);
 }
 
 /// The tree over the 32 paths of a block, given in slot order (path_of_slot): slots t and t + 16 are siblings, then t

@@ -93,19 +93,22 @@ PATHBOUND_HD F student_t(BitsOf<F> radius_bits, BitsOf<F> angle_bits, double nu)
   return r * cos_turn<F>(angle_bits);
 }
 
-/// One pair of a multivariate t vector (theory section 1): coordinates (i, i + 1) given p = sqrt(nu) times the product
-/// of the e^a of the pairs before; p is advanced.
+/// What one pair of coordinates of a multivariate t vector takes from its two uniforms (theory section 1): with p =
+/// sqrt(nu) times the product of the e^a of the pairs before, the coordinates are p radius (cosine, sine), and p
+/// becomes p exp_a.
 template <class F>
-PATHBOUND_HD void multivariate_t_pair(BitsOf<F> radius_bits, BitsOf<F> angle_bits, double n, F& p, F& first,
-                                      F& second) {
+struct MultivariateTPair {
+  F exp_a, radius, cosine, sine;
+};
+/// n: nu plus the number of coordinates before the pair.
+template <class F>
+PATHBOUND_HD MultivariateTPair<F> multivariate_t_pair(BitsOf<F> radius_bits, BitsOf<F> angle_bits, double n) {
+  MultivariateTPair<F> pair;
   const F a = real<F>(-1.0 / n) * log_normal(uniform<F>(radius_bits));
-  const F exp_a = exp(a);
-  F s, c;
-  sincos_turn<F>(angle_bits, s, c);
-  const F r = p * t_radius(a, exp_a);
-  first = r * c;
-  second = r * s;
-  p = p * exp_a;
+  pair.exp_a = exp(a);
+  sincos_turn<F>(angle_bits, pair.sine, pair.cosine);
+  pair.radius = t_radius(a, pair.exp_a);
+  return pair;
 }
 
 /// Packs whose generators run side by side: one alone would wait for its own products.
@@ -264,13 +267,13 @@ class NoiseWindow {
         stream_[p].block(block, words);
         position = row_position_;
         for (int i = 0; i < n; i += 2) {
-          F scale = position == 0 ? root_nu : load<F>(chain_ + p * lanes);
-          F first, second;
-          multivariate_t_pair<F>(uniform_bits<F>(words, i), uniform_bits<F>(words, i + 1), nu_ + position, scale, first,
-                                 second);
-          store(chain_ + p * lanes, scale);
-          store(rows + (row + i) * width + p * lanes, first);
-          store(rows + (row + i + 1) * width + p * lanes, second);
+          const F scale = position == 0 ? root_nu : load<F>(chain_ + p * lanes);
+          const MultivariateTPair<F> pair =
+              multivariate_t_pair<F>(uniform_bits<F>(words, i), uniform_bits<F>(words, i + 1), nu_ + position);
+          const F r = scale * pair.radius;
+          store(chain_ + p * lanes, scale * pair.exp_a);
+          store(rows + (row + i) * width + p * lanes, r * pair.cosine);
+          store(rows + (row + i + 1) * width + p * lanes, r * pair.sine);
           position += 2;
           if (position == row_length_) position = 0;
         }

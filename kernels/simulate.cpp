@@ -3,19 +3,15 @@
 #include "kernels/simulate.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
-#include <limits>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <thread>
-#include <utility>
 
+#include "kernels/collect.hpp"
 #include "kernels/cpu.hpp"
 #include "kernels/path.hpp"
 
@@ -60,98 +56,6 @@ class Buffer {
  private:
   void* raw_ = nullptr;
   T* data_ = nullptr;
-};
-
-using Records = std::vector<Record>;  // one node of the tree: a record for every checkpoint
-
-void merge(Records& left, const Records& right) {
-  for (std::size_t i = 0; i < left.size(); ++i) pathbound::merge(left[i], right[i]);
-}
-
-/// The dyadic tree over nodes that arrive in order: left siblings wait on a stack, as the digits of a binary counter.
-class OrderedTree {
- public:
-  /// Takes the node; its buffer comes back with a content that no longer matters.
-  void push(Records& node) {
-    std::size_t level = 0;
-    for (std::uint64_t c = count_; (c & 1) != 0; c >>= 1, ++level) {
-      merge(waiting_[level], node);
-      std::swap(waiting_[level], node);
-    }
-    if (level == waiting_.size()) waiting_.emplace_back(node.size());
-    std::swap(waiting_[level], node);
-    ++count_;
-  }
-  /// The root; the tree is empty afterwards.
-  Records finish() {
-    Records root;
-    for (std::size_t level = 0; level < waiting_.size(); ++level) {
-      if (((count_ >> level) & 1) == 0) continue;
-      if (!root.empty()) merge(waiting_[level], root);
-      root = waiting_[level];
-    }
-    count_ = 0;
-    return root;
-  }
-
- private:
-  std::uint64_t count_ = 0;
-  std::vector<Records> waiting_;
-};
-
-/// The upper part of the tree: chunk nodes arrive in any order from any thread and wait for their sibling. Keeps
-/// O(threads + log chunks) nodes.
-class SharedTree {
- public:
-  SharedTree(int chunk_level, int group_level, std::uint64_t n_groups, std::size_t n_checkpoints)
-      : chunk_level_(chunk_level), group_level_(group_level), n_groups_(n_groups), group_means_(n_checkpoints) {
-    for (auto& means : group_means_) means.assign(n_groups, std::numeric_limits<double>::quiet_NaN());
-  }
-
-  void push(std::uint64_t chunk, Records node, std::uint64_t group_paths) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    int level = chunk_level_;
-    std::uint64_t index = chunk;
-    keep_group(level, index, node, group_paths);
-    for (;;) {
-      const auto sibling = waiting_.find({level, index ^ 1});
-      if (sibling == waiting_.end()) break;
-      if ((index & 1) != 0) std::swap(sibling->second, node);
-      merge(node, sibling->second);
-      waiting_.erase(sibling);
-      ++level;
-      index >>= 1;
-      keep_group(level, index, node, group_paths);
-    }
-    waiting_.emplace(std::pair(level, index), std::move(node));
-  }
-
-  /// Nodes without a right sibling rise unchanged, so the rest is a fold from the right.
-  Records finish() {
-    std::vector<std::pair<std::uint64_t, Records>> rest;
-    for (auto& [key, node] : waiting_) rest.emplace_back(key.second << key.first, std::move(node));
-    std::sort(rest.begin(), rest.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
-    Records root = std::move(rest.front().second);
-    for (std::size_t i = 1; i < rest.size(); ++i) {
-      merge(rest[i].second, root);
-      root = std::move(rest[i].second);
-    }
-    return root;
-  }
-  std::vector<std::vector<double>> take_group_means() { return std::move(group_means_); }
-
- private:
-  void keep_group(int level, std::uint64_t index, const Records& node, std::uint64_t group_paths) {
-    if (level != group_level_ || index >= n_groups_) return;
-    for (std::size_t c = 0; c < node.size(); ++c)
-      if (node[c].finite == group_paths) group_means_[c][index] = node[c].sum / static_cast<double>(group_paths);
-  }
-
-  int chunk_level_, group_level_;
-  std::uint64_t n_groups_;
-  std::vector<std::vector<double>> group_means_;
-  std::map<std::pair<int, std::uint64_t>, Records> waiting_;
-  std::mutex mutex_;
 };
 
 /// One thread's histograms: memory that is never touched is never taken. Blocks leave their bins in a buffer that is
@@ -216,37 +120,6 @@ class Histograms {
   int pending_ = 0;
 };
 
-/// Quantile p: midpoint of the bin of the ceil(p n)-th smallest of all n paths, clamped to [min, max]; NaN when that
-/// path has diverged.
-void fill_quantiles(SimResult& result, const std::vector<std::unique_ptr<Histograms>>& parts, std::uint64_t n_paths) {
-  const std::size_t n_checkpoints = result.records.size();
-  for (auto& q : result.quantiles) q.assign(n_checkpoints, std::numeric_limits<double>::quiet_NaN());
-  std::vector<std::uint64_t> counts;
-  for (std::size_t c = 0; c < n_checkpoints; ++c) {
-    const Record& r = result.records[c];
-    if (r.finite == 0) continue;
-    const int low = histogram_bin(static_cast<float>(r.min)), high = histogram_bin(static_cast<float>(r.max));
-    counts.assign(static_cast<std::size_t>(high - low + 1), 0);
-    for (const auto& part : parts)
-      for (int b = low; b <= high; ++b) counts[static_cast<std::size_t>(b - low)] += part->count(c, b);
-    for (std::size_t q = 0; q < curve_quantiles.size(); ++q) {
-      // ceil(p n) in integers: p is a whole number of hundredths.
-      const auto percent = static_cast<std::uint64_t>(curve_quantiles[q] * 100.0 + 0.5);
-      const std::uint64_t rank = n_paths / 100 * percent + (n_paths % 100 * percent + 99) / 100;
-      std::uint64_t below = 0;
-      for (std::size_t b = 0; b < counts.size(); ++b) {
-        below += counts[b];
-        if (below < rank) continue;
-        const double middle = histogram_midpoint(low + static_cast<int>(b));
-        result.quantiles[q][c] = std::min(std::max(middle, r.min), r.max);
-        break;
-      }
-    }
-  }
-}
-
-int floor_log2(std::uint64_t n) { return std::bit_width(n) - 1; }
-
 }  // namespace
 
 const char* name_of(Isa isa) {
@@ -288,17 +161,14 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
   const unsigned hardware = std::max(1u, std::thread::hardware_concurrency());
   const std::uint64_t wanted = options.threads > 0 ? static_cast<std::uint64_t>(options.threads) : hardware;
 
-  // Groups for median-of-means bands: between 64 and 127 nodes of one level, only whole ones.
-  const int group_level = n_blocks < 64 ? 0 : floor_log2(n_blocks) - 6;
-  const std::uint64_t group_paths = static_cast<std::uint64_t>(block_paths) << group_level;
-  const std::uint64_t n_groups = spec.n_paths / group_paths;
+  const Groups groups(spec.n_paths);
   // Chunks: enough to balance the threads, at most a group.
   const int chunk_level =
-      std::min(group_level, std::max(0, floor_log2(std::max<std::uint64_t>(1, n_blocks / (wanted * 16)))));
+      std::min(groups.level, std::max(0, floor_log2(std::max<std::uint64_t>(1, n_blocks / (wanted * 16)))));
   const std::uint64_t n_chunks = ((n_blocks - 1) >> chunk_level) + 1;
   const std::size_t n_threads = static_cast<std::size_t>(std::min(wanted, n_chunks));
 
-  SharedTree tree(chunk_level, group_level, n_groups, n_checkpoints);
+  SharedTree tree(chunk_level, groups, n_checkpoints);
   std::vector<std::unique_ptr<Histograms>> histograms(n_threads);
   std::atomic<std::uint64_t> next_chunk{0};
   std::atomic<std::uint64_t> steps_done{0};
@@ -332,7 +202,7 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
           chunk_tree.push(records);
         }
         if (stop.load(std::memory_order_relaxed)) break;
-        tree.push(chunk, chunk_tree.finish(), group_paths);
+        tree.push(chunk, chunk_tree.finish());
       }
       histograms[thread]->flush();
     } catch (...) {
@@ -368,7 +238,11 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
   SimResult result;
   result.records = tree.finish();
   result.group_means = tree.take_group_means();
-  fill_quantiles(result, histograms, spec.n_paths);
+  fill_quantiles(result, spec.n_paths, [&](std::size_t checkpoint, int bin) {
+    std::uint64_t count = 0;
+    for (const auto& part : histograms) count += part->count(checkpoint, bin);
+    return count;
+  });
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return result;
 }

@@ -15,6 +15,13 @@ namespace pathbound {
 
 inline constexpr std::array<double, 5> curve_quantiles = {0.05, 0.25, 0.5, 0.75, 0.95};
 
+/// What one kernel of a device took, over all its launches.
+struct KernelTime {
+  std::string kernel;
+  double seconds = 0.0;
+  std::uint64_t launches = 0;
+};
+
 /// Statistics of one curve. All vectors have one entry per checkpoint.
 struct SimResult {
   std::vector<Record> records;
@@ -24,7 +31,8 @@ struct SimResult {
   /// Means of S over groups of equally many blocks (between 64 and 127 groups; fewer when there are fewer than 64
   /// blocks), for median-of-means bands: group_means[checkpoint][group]. A group with a diverged path has NaN.
   std::vector<std::vector<double>> group_means;
-  double seconds = 0.0;  ///< wall time of the simulation with its reductions
+  double seconds = 0.0;                  ///< wall time of the simulation with its reductions
+  std::vector<KernelTime> kernel_times;  ///< only where CudaOptions::time_kernels asks for them
 };
 
 /// Instruction sets of the cpu backend, weakest first.

@@ -18,7 +18,7 @@ if [[ -z $tool ]]; then
   say "formatting not checked: no clang-format $version here"
   exit 0
 fi
-mapfile -t files < <(find kernels host bench tests \( -name '*.hpp' -o -name '*.cpp' -o -name '*.cu' -o -name '*.inc' \) | sort)
+mapfile -t files < <(find kernels host bench tests \( -name '*.hpp' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inc' \) | sort)
 if [[ ${1:-} == --fix ]]; then
   "$tool" -i "${files[@]}"
 else

@@ -9,7 +9,7 @@ failed=0
 # refuse WHY FOLDER REGEX [EXCEPTIONS]: no #include "..." in FOLDER matches REGEX, those matching EXCEPTIONS apart.
 refuse() {
   local found
-  found=$(grep -rnE --include='*.hpp' --include='*.cpp' --include='*.cu' --include='*.def' --include='*.inc' \
+  found=$(grep -rnE --include='*.hpp' --include='*.cpp' --include='*.cu' --include='*.cuh' --include='*.def' --include='*.inc' \
     "^[[:space:]]*#[[:space:]]*include[[:space:]]*[\"<]($3)" "$2" | grep -vE "${4:-^\$}" || true)
   if [[ -n $found ]]; then
     printf '%s\n' "$found" >&2
@@ -19,8 +19,11 @@ refuse() {
 }
 refuse "kernels/ includes nothing of the other folders" kernels '(\.\./)*(host|bench|tests)/'
 refuse "host/ includes nothing of bench/ or tests/" host '(\.\./)*(bench|tests)/'
-refuse "host/ sees of kernels/ only spec, statistics, simulate and portable" host '(\.\./)*kernels/' \
-  '[<"]kernels/(spec|statistics|simulate|portable)\.hpp[>"]'
+refuse "host/ sees of kernels/ only spec, statistics, simulate, simulate_cuda, function_table and portable" host \
+  '(\.\./)*kernels/' '[<"]kernels/(spec|statistics|simulate|simulate_cuda|function_table|portable)\.hpp[>"]'
+cuda_header='(cu[a-z_0-9]*\.h|cuda/|cub/|thrust/|cooperative_groups|device_functions|vector_(types|functions))'
+refuse "of kernels/ only kernels/cuda/ includes headers of CUDA" kernels "$cuda_header" '^kernels/cuda/'
+refuse "host/ includes no headers of CUDA" host "$cuda_header"
 refuse "bench/ includes nothing of tests/" bench '(\.\./)*tests/'
 for folder in kernels host bench tests; do
   refuse "includes are written from the root (\"kernels/spec.hpp\"), without ../" "$folder" '\.\./'
@@ -42,7 +45,8 @@ alone() { # alone HEADER COMPILER FLAGS...: through an including source, so that
   fi
 }
 export -f alone
-find kernels host -name '*.hpp' -print0 |
+# Those of kernels/cuda/ are nvcc's.
+find kernels host -path kernels/cuda -prune -o -name '*.hpp' -print0 |
   xargs -0 -P "$jobs" -I HEADER bash -c 'alone "$@"' _ HEADER "$compiler" "${flags[@]}" || failed=1
 
 if ((failed == 0)); then

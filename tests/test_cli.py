@@ -89,7 +89,8 @@ class Case(unittest.TestCase):
 
     def call(self, *arguments, env=None, timeout=60, **options):
         environment = dict(os.environ)
-        environment.pop("PATHBOUND_ISA", None)
+        for name in ("PATHBOUND_ISA", "PATHBOUND_TILE"):
+            environment.pop(name, None)
         environment.update(env or {})
         options.setdefault("stdout", subprocess.PIPE)
         return subprocess.run([PROGRAM, *arguments], cwd=self.folder, env=environment, stderr=subprocess.PIPE,
@@ -125,6 +126,14 @@ class Case(unittest.TestCase):
         self.assertEqual(done.returncode, status, done.stderr.decode(errors="replace"))
         return done
 
+    def devices(self):
+        """Numbers of the CUDA devices, and the reason why there are none."""
+        text = self.call("list", "devices").stdout.decode()
+        ids = re.findall(r"(?m)^  cuda (\d+) ", text)
+        why = re.search(r"(?m)^  cuda +none: (.+)$", text)
+        self.assertEqual(bool(ids), why is None, text)
+        return ids, why and why.group(1)
+
     def results(self, folder):
         def no_constant(text):
             raise AssertionError(f"{text} in results.json")
@@ -155,6 +164,9 @@ class CommandLines(Case):
         self.refused("run", "good.toml", "--path", "3", says="--path")
         self.refused("check", "good.toml", "-o", "out", says="-o")
         self.refused("list", "--bogus", says="--bogus")
+        self.refused("verify", "--bogus", says="--bogus")
+        self.refused("verify", "good.toml", says="good.toml")
+        self.refused("trace", "good.toml", "--curve", "plain", "--path", "0", "--backend", "cpu", says="--backend")
         self.refused("list", "nonsense", says=["nonsense", "objectives", "devices"])
         self.refused("list", "laws", "bounds", says="bounds")
         self.refused("run", "good.toml", "--quiet=3", says="quiet")
@@ -222,6 +234,10 @@ class CommandLines(Case):
         for command in (["run", "good.toml"], ["check", "good.toml"],
                         ["trace", "good.toml", "--curve", "plain", "--path", "0"]):
             self.refused(*command, env={"PATHBOUND_ISA": "nonsense"}, says=["PATHBOUND_ISA", "scalar, avx2 or avx512"])
+        for tile in ("0", "3", "64", "-1", "08", "two", " 1"):
+            for command in (["run", "good.toml"], ["check", "good.toml"]):
+                self.refused(*command, "--backend", "cpu", env={"PATHBOUND_TILE": tile},
+                             says=["PATHBOUND_TILE", tile, "1, 2, 4, 8, 16 or 32"])
 
     def test_set(self):
         for value, words in {
@@ -236,14 +252,6 @@ class CommandLines(Case):
             self.refused("run", "good.toml", "--set", value, says=["--set", words])
         self.refused("run", "good.toml", "--set", says="--set")
 
-    def test_backend(self):
-        self.refused("run", "good.toml", "--backend", "gpu", says=["--backend", "gpu", "cuda"])
-        if b"cuda" in self.call("list", "devices").stdout:
-            self.skipTest("this build has a CUDA backend")
-        for command in ("run", "check"):
-            error = self.refused(command, "good.toml", "--backend", "cuda", status=3, says="--backend cuda")
-            self.assertEqual(len(error.strip().splitlines()), 1)
-
     def test_all_wrong_files_are_reported_and_none_is_run(self):
         self.write("bad1.toml", changed("paths = 64", "paths = 0"))
         self.write("bad2.toml", changed('kind = "quadratic"', 'kind = "cubic"'))
@@ -252,6 +260,74 @@ class CommandLines(Case):
         error = self.refused("run", "good.toml", "bad1.toml", "bad2.toml", "nosuch.toml", "bad3.toml", "-o", "out",
                              says=["bad1.toml:3", "bad2.toml", "nosuch.toml", "data.csv:2"])
         self.assertNotIn("good.toml", error)
+
+
+# --------------------------------------------------------------------------------------------------------- backends
+class Backends(Case):
+    """On every machine: a build with or without CUDA, with or without a device."""
+    COMMANDS = (["run", "good.toml"], ["check", "good.toml"], ["verify"])
+
+    def setUp(self):
+        super().setUp()
+        self.write("good.toml", GOOD)
+
+    def test_wrong_arguments(self):
+        for command in self.COMMANDS:
+            self.refused(*command, "--backend", "gpu", says=["--backend", "gpu", "cuda"])
+            self.refused(*command, "--devices", "", says=["--devices", "0,1"])
+            for devices in ("x", "0,", ",0", "0,,1", "-1", "+1", "0 1", "0, 1", "1.5", "0x1", "99999999999"):
+                self.refused(*command, f"--devices={devices}", says=["--devices", devices, "0,1"])
+            self.refused(*command, "--devices", "1,2,1", says=["--devices 1,2,1", "device 1", "twice"])
+            self.refused(*command, "--devices", "0", "--devices", "1", says="--devices")
+            self.refused(*command, "--devices", "0", "--backend", "cpu", says=["--devices 0", "--backend cpu"])
+
+    def test_without_a_device(self):
+        ids, why = self.devices()
+        if ids:
+            self.skipTest("this machine has a CUDA device")
+        built = "no CUDA backend" not in why
+        for command in self.COMMANDS:
+            for devices in ([], ["--devices", "0"]):
+                error = self.refused(*command, "--backend", "cuda", *devices, status=3, says=["--backend cuda", why])
+                self.assertEqual(len(error.strip().splitlines()), 1, error)
+            error = self.refused(*command, "--devices", "0", status=3 if built else 2, says=["--devices 0", "CUDA"])
+            self.assertEqual(len(error.strip().splitlines()), 1, error)
+        note = self.run_ok("good.toml").stderr.decode()
+        if built:
+            self.assertIn(why, note)
+        self.assertEqual(len(note.splitlines()), int(built), note)
+        self.assertEqual(self.run_ok("good.toml", "--quiet").stderr, b"")
+        environment = self.results("results/good")["environment"]
+        self.assertEqual((environment["backend"], environment["device"]), ("cpu", "cpu"))
+
+    def test_with_devices(self):
+        ids, _ = self.devices()
+        if not ids:
+            self.skipTest("this machine has no CUDA device")
+        for command in self.COMMANDS:
+            self.refused(*command, "--devices", f"{ids[0]},4000", says=["--devices", "no device 4000", f"({ids[0]})"])
+        self.run_ok("good.toml", "-o", "cpu", "--backend", "cpu")
+        for devices in ids[0], ",".join(ids):
+            for tile in ("", "2"):
+                done = self.run_ok("good.toml", "-o", "cuda", "--devices", devices, env={"PATHBOUND_TILE": tile})
+                environment = self.results("cuda")["environment"]
+                self.assertEqual(environment["backend"], "cuda")
+                self.assertIn(environment["device"].encode(), done.stdout)
+                self.assertEqual(self.bytes_of("cuda", "curves.csv"), self.bytes_of("cpu", "curves.csv"))
+        plan = self.call("check", "good.toml").stdout.decode()
+        for word in (f"({ids[0]}): kernel ", " a path, ", " paths at once", " records kept at once", " device memory"):
+            self.assertIn(word, plan)
+
+    def test_on_the_cpu(self):
+        done = self.run_ok("good.toml", "--backend", "cpu", "--threads", "2", env={"PATHBOUND_ISA": "scalar"})
+        self.assertIn(b" on 2 threads, scalar", done.stdout)
+        self.assertEqual(done.stderr, b"")
+
+    def test_verify(self):
+        done = self.call("verify", "--backend", "cpu", "--threads", "2", timeout=110)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertNotEqual(done.stdout.strip(), b"")
+        self.assertNotIn(b"FAILED", done.stdout + done.stderr)
 
 
 # ------------------------------------------------------------------------------------------------------ wrong files
@@ -431,6 +507,7 @@ class Machine(Case):
 
     def interrupt(self, number, command, after=0.5):
         before = self.everything()
+        command = [*command, "--backend", "cpu"]  # which says nothing of its own on stderr
         process = subprocess.Popen([PROGRAM, *command], cwd=self.folder, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
@@ -480,9 +557,9 @@ eta = 0.0009765625
         self.write("job.toml", text)
         peaks = []
         for paths, steps in ((1000000, 200), (50000, 50), (50000, 2000)):
-            done = subprocess.run([sys.executable, "-c", script, PROGRAM, "run", "job.toml", "--quiet", "--threads", "2",
-                                   "-o", "out", "--paths", str(paths), "--set", f"steps={steps}"], cwd=self.folder,
-                                  capture_output=True, timeout=60, check=True)
+            done = subprocess.run([sys.executable, "-c", script, PROGRAM, "run", "job.toml", "--quiet", "--backend",
+                                   "cpu", "--threads", "2", "-o", "out", "--paths", str(paths), "--set",
+                                   f"steps={steps}"], cwd=self.folder, capture_output=True, timeout=60, check=True)
             peaks.append(int(done.stdout) / 1024)
             self.assertEqual(self.results("out")["curves"][0]["finite"][-1], paths)
         self.assertLess(max(peaks), 200, peaks)
@@ -516,7 +593,8 @@ class Runs(Case):
     def test_quiet_and_progress(self):
         done = self.run_ok("good.toml", "--quiet")
         self.assertEqual((done.stdout, done.stderr), (b"", b""))
-        done = self.run_ok("good.toml", "--paths", "400000")  # long enough for a progress line, were there a terminal
+        # Long enough for a progress line, were there a terminal.
+        done = self.run_ok("good.toml", "--backend", "cpu", "--paths", "400000")
         self.assertEqual(done.stderr, b"")
         for word in (b"two workers", b"plain", b"rand", b"B3", b"results/good/report.html"):
             self.assertIn(word, done.stdout)
@@ -564,13 +642,13 @@ class Runs(Case):
 
     def test_same_bits(self):
         """Any number of threads, any instruction set, both precisions: the same numbers."""
-        isas = self.call("list", "devices").stdout.decode().split("instruction sets:")[1].split()
+        isas = re.search(r"instruction sets:(.*)", self.call("list", "devices").stdout.decode()).group(1).split()
         for precision in ("float", "double"):
             first = None
             for isa, threads in [("", 1), ("", 2), ("", 3)] + [(isa, 1) for isa in isas]:
-                self.run_ok("good.toml", "-o", "out", "--paths", "5001", "--threads", str(threads), "--set",
-                            f"precision={precision}", "--set", "noise={law=\"student_t\", nu=3, scale=0.5}",
-                            env={"PATHBOUND_ISA": isa})
+                self.run_ok("good.toml", "-o", "out", "--paths", "5001", "--backend", "cpu", "--threads", str(threads),
+                            "--set", f"precision={precision}", "--set",
+                            "noise={law=\"student_t\", nu=3, scale=0.5}", env={"PATHBOUND_ISA": isa})
                 environment = self.results("out")["environment"]
                 self.assertEqual(environment["threads"], threads)
                 if isa:
@@ -618,6 +696,7 @@ class Runs(Case):
         self.assertEqual((results["schema"], results["comparisons"]), (1, []))
         self.assertEqual(set(results["environment"]), {"version", "commit", "backend", "device", "isa", "threads"})
         self.assertIn(results["environment"]["isa"], ("scalar", "avx2", "avx512"))
+        self.assertIn(results["environment"]["backend"], ("cpu", "cuda"))
         performance = results["performance"]
         self.assertEqual(set(performance), {"seconds", "path_steps", "path_steps_per_second"})
         self.assertEqual(performance["path_steps"], sum(c["paths"] * c["steps"] for c in results["experiment"]["curve"]))
@@ -787,7 +866,7 @@ class Words(Case):
             "laws": ["gaussian", "student_t", "multivariate_t"], "compressors": ["identity", "rand_k", "bernoulli"],
             "schedules": ["constant", "polynomial"], "adaptive": ["none"],
             "bounds": ["B3", "B3p", "B3d", "B4", "B4Y", "B4d"], "experiments": ["performance_j1", "theorem3_quadratic"],
-            "devices": ["cpu"]}
+            "devices": ["cpu", "cuda"]}
         for what, names in components.items():
             part = self.out("list", what).decode()
             self.assertIn(part, everything)
@@ -807,7 +886,7 @@ class Words(Case):
         self.assertIn("not applicable", plan)
 
     def test_help(self):
-        for command in ([], ["run"], ["check"], ["list"], ["trace"], ["sample"], ["bits"]):
+        for command in ([], ["run"], ["check"], ["list"], ["trace"], ["sample"], ["bits"], ["verify"]):
             self.assertIn(b"--help", self.out(*command, "--help"))
         self.assertRegex(self.out("--version"), rb"^pathbound \d+\.\d+\.\d+ ")
 

@@ -16,6 +16,7 @@
 #include "host/engine.hpp"
 #include "kernels/reduce.hpp"
 #include "kernels/sampling.hpp"
+#include "tests/settings.hpp"
 
 namespace pathbound {
 namespace {
@@ -61,88 +62,6 @@ std::vector<Isa> isas() {
   for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512})
     if (isa_available(isa)) all.push_back(isa);
   return all;
-}
-
-/// An experiment of one curve ready for simulate_cpu.
-template <class R>
-struct Prepared {
-  explicit Prepared(const std::string& text)
-      : experiment(parse_experiment(text, "test.toml")),
-        objective(experiment.objective),
-        curve(experiment, experiment.curves.front(), objective) {}
-  SimResult run(Isa isa, int threads) const {
-    SimOptions options;
-    options.isa = isa;
-    options.threads = threads;
-    return simulate_cpu<R>(curve.spec, options);
-  }
-  Experiment experiment;
-  Objective objective;
-  CurveSpec<R> curve;
-};
-
-std::string text_of(const std::string& precision, const std::string& top, const std::string& objective,
-                    const std::string& noise, const std::string& workers, const std::string& curve) {
-  return "seed = 11\nprecision = \"" + precision + "\"\n" + top + "\n[objective]\n" + objective + "\n[noise]\n" +
-         noise + "\n[workers]\n" + workers + "\n[[curve]]\nname = \"c\"\n" + curve + "\n";
-}
-
-struct Setting {
-  std::string top, objective, noise, workers, curve;
-};
-
-/// Every objective, law, compressor, method, schedule and form of the loops at least once, with awkward sizes.
-std::vector<Setting> settings() {
-  const std::string quadratic1 = "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }";
-  const auto quadratic = [](int d) {
-    return "kind = \"quadratic\"\ndim = " + std::to_string(d) +
-           "\nspectrum = { kind = \"linear\", min = 0.1, max = 1.3 }";
-  };
-  const std::string t5 = "law = \"student_t\"\nnu = 5.0", t1 = "law = \"student_t\"\nnu = 1.0",
-                    t2 = "law = \"student_t\"\nnu = 2.0", half = "law = \"student_t\"\nnu = 0.5",
-                    mt = "law = \"multivariate_t\"\nnu = 3.0";
-  const std::string dsgd = "method = \"dsgd\"\neta = 0.1", sign = "method = \"dsignsgd\"\neta = 0.05",
-                    polynomial = "\nschedule = { kind = \"polynomial\", k0 = 3.0, p = 0.6 }";
-  const auto rand_k = [](int k) {
-    return "method = \"dcsgd\"\neta = 0.02\ncompressor = { kind = \"rand_k\", k = " + std::to_string(k) + " }";
-  };
-  const std::string bernoulli = "method = \"dcsgd\"\neta = 0.1\ncompressor = { kind = \"bernoulli\", p = 0.3 }";
-  return {
-      // One coordinate, one worker: x stays in registers.
-      {"paths = 5001\nsteps = 70", quadratic1, "", "", dsgd},
-      {"paths = 5001\nsteps = 41\ncheckpoints = 7", "kind = \"quartic\"", t1, "", sign + polynomial},
-      {"paths = 33\nsteps = 600\ncheckpoints = 5", "kind = \"cosh\"", "scale = 0.3", "", dsgd},
-      {"paths = 31\nsteps = 30", "kind = \"sine_pl\"", t2, "", sign},
-      {"paths = 1\nsteps = 30", "kind = \"saddle\"\neigenvalues = [-1.0]\nlam = 1.0", "scale = 0.3", "",
-       dsgd + polynomial},
-      {"paths = 500\nsteps = 20", quadratic1, half, "", sign},
-      // Paths that diverge.
-      {"paths = 1000\nsteps = 40\nlimit = 100.0", quadratic1, t1, "", "method = \"dsgd\"\neta = 0.5"},
-      {"paths = 333\nsteps = 20\nlimit = 1e6", "kind = \"quartic\"\ndim = 3", "scale = 3.0", "count = 2",
-       "method = \"dsgd\"\neta = 0.2"},
-      // The general step.
-      {"paths = 5001\nsteps = 9", quadratic(1), "", "count = 3", dsgd},
-      {"paths = 33\nsteps = 25", quadratic(7), mt + "\naffine = 0.5", "count = 3\nbatch = [1, 2, 3]", bernoulli},
-      {"paths = 31\nsteps = 25", quadratic(8), t5 + "\naffine = 0.7", "count = 2\nscale = [0.5, 2.0]",
-       dsgd + polynomial},
-      {"paths = 1\nsteps = 25", quadratic(5), "", "count = 5", sign + polynomial},
-      {"paths = 200\nsteps = 12", quadratic(31), "", "count = 2", rand_k(5)},
-      {"paths = 200\nsteps = 12", quadratic(33), t5, "count = 2", rand_k(30)},
-      {"paths = 100\nsteps = 8", quadratic(64), "", "", rand_k(32)},
-      {"paths = 100\nsteps = 8", quadratic(65), "", "count = 2", rand_k(3)},
-      {"paths = 65\nsteps = 8", quadratic(129), mt, "", rand_k(100)},
-      {"paths = 65\nsteps = 6", quadratic(200), "", "count = 3\nk = [1, 150, 200]", rand_k(1)},
-      {"paths = 33\nsteps = 20", "kind = \"quartic\"\ndim = 3", half, "count = 2", sign},
-      {"paths = 33\nsteps = 20", "kind = \"cosh\"\ndim = 9\nstart = 0.5", "scale = 0.2", "count = 2", bernoulli},
-      {"paths = 33\nsteps = 20", "kind = \"sine_pl\"\ndim = 4", t5, "", rand_k(2)},
-      {"paths = 33\nsteps = 20",
-       "kind = \"saddle\"\ndim = 3\neigenvalues = [-1.0, 0.5, -2.0]\nlam = 0.8\nstart = [0.1, 1.0, -0.2]",
-       "scale = 0.1", "", dsgd},
-      {"paths = 33\nsteps = 20", "kind = \"least_squares\"\ndim = 9\nrows = 23\nrank = 5", "", "count = 2", rand_k(4)},
-      {"paths = 33\nsteps = 20", "kind = \"logistic\"\ndim = 5\nrows = 19\nlam = 0.1", t5 + "\naffine = 0.2",
-       "count = 2", bernoulli},
-      {"paths = 2100\nsteps = 4", "kind = \"logistic\"\ndim = 2\nrows = 5\nlam = 0.1", mt, "count = 2", sign},
-  };
 }
 
 template <class R>

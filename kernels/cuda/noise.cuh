@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// A lane's random numbers, by address: the words come from cuRAND's Philox4x32-10, the variates from sampling.hpp.
+#pragma once
+#include <curand_kernel.h>
+
+#include "kernels/cuda/lanes.cuh"
+#include "kernels/sampling.hpp"
+
+namespace pathbound::cuda {
+
+/// v[i] of a few values in registers.
+template <int n, class T>
+__device__ __forceinline__ T pick(const T (&v)[n], int i) {
+  T r = v[0];
+#pragma unroll
+  for (int k = 1; k < n; ++k) r = i == k ? v[k] : r;
+  return r;
+}
+
+/// The words of one path, block by block: words 4 b .. 4 b + 3 of curand_init(seed, path, 0).
+struct PathWords {
+  uint2 key;
+  std::uint32_t path_low, path_high;
+
+  __device__ __forceinline__ PathWords(std::uint64_t seed, std::uint64_t path)
+      : key(make_uint2(static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32))),
+        path_low(static_cast<std::uint32_t>(path)),
+        path_high(static_cast<std::uint32_t>(path >> 32)) {}
+
+  template <class R>
+  __device__ __forceinline__ void block(std::uint64_t b, BitsOf<R> (&out)[4]) const {
+    const uint4 words = curand_Philox4x32_10(
+        make_uint4(static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(b >> 32), path_low, path_high), key);
+    out[0] = words.x;
+    out[1] = words.y;
+    out[2] = words.z;
+    out[3] = words.w;
+  }
+};
+
+/// Reads values that are made V at a time, at rising indices. Those of the last block are kept, so that a lane that
+/// reads a few values after the other makes no block twice.
+template <class T, int V>
+class BlockReader {
+ public:
+  /// Values first .. first + E - 1. `make(block, values)` makes V values.
+  template <int E, class Make>
+  __device__ __forceinline__ void read(std::uint64_t first, T (&out)[E], Make&& make) {
+    if constexpr (E % V == 0) {
+      if (first % V == 0) {
+#pragma unroll
+        for (int b = 0; b < E / V; ++b) {
+          T values[V];
+          make(first / V + b, values);
+#pragma unroll
+          for (int i = 0; i < V; ++i) out[b * V + i] = values[i];
+        }
+        return;
+      }
+    }
+    // The values lie in at most this many blocks. One loop, so that `make` is there once.
+    constexpr int blocks = (E + V - 2) / V + 1;
+#pragma unroll 1
+    for (int b = 0; b < blocks; ++b) {
+      const std::uint64_t block = first / V + b;
+      const int offset = static_cast<int>(block * V - first);  // of the block's first value, from -(V - 1)
+      if (blocks > 1 && offset >= E) break;
+      if (block != made_) {
+        make(block, values_);
+        made_ = block;
+      }
+#pragma unroll
+      for (int e = 0; e < E; ++e)
+        if (E == 1 || (e >= offset && e < offset + V)) out[e] = pick(values_, e - offset);
+    }
+  }
+
+ private:
+  std::uint64_t made_ = ~std::uint64_t{0};
+  T values_[V];
+};
+
+/// How many values of one Philox block a law's variates are.
+template <class R>
+inline constexpr int normals_per_block = uniforms_per_block<R>;
+template <class R>
+inline constexpr int t_per_block = uniforms_per_block<R> / 2;
+
+/// The Student-t variates of one block.
+template <TForm form, class R>
+__device__ __forceinline__ void student_t_of_block(const BitsOf<R> (&words)[4], double nu, R (&out)[t_per_block<R>]) {
+#pragma unroll
+  for (int i = 0; i < t_per_block<R>; ++i)
+    out[i] = student_t<form, R>(uniform_bits<R>(words, 2 * i), uniform_bits<R>(words, 2 * i + 1), nu);
+}
+
+/// The unit-scale gradient noise of a lane's coordinates. any_law = false: gaussian only.
+template <class R, bool any_law>
+class LaneNoise {
+ public:
+  __device__ __forceinline__ LaneNoise(const SimSpec<R>& spec, std::uint64_t path)
+      : words_(spec.seed, path), spec_(spec), row_(spec.objective.dim) {
+    if (any_law && spec.law == LawKind::multivariate_t) row_ += row_ & 1;
+  }
+
+  /// The noise of coordinates c .. c + E - 1 of message number `message` (step * N + worker). `carry`: multivariate_t
+  /// only; sqrt(nu) for a message's first coordinates, then what the lanes before (of the chunk before) left.
+  template <int E>
+  __device__ __forceinline__ void read(std::uint64_t message, int c, const Lanes& lanes, R (&z)[E], R& carry) {
+    const std::uint64_t first = message * static_cast<std::uint64_t>(row_) + static_cast<std::uint64_t>(c);
+    if constexpr (any_law) {
+      if (spec_.law == LawKind::student_t) return read_t(first, z);
+      if (spec_.law == LawKind::multivariate_t) return read_multivariate_t(first, c, lanes, z, carry);
+    }
+    normals_.read(first, z, [&](std::uint64_t block, R(&values)[normals_per_block<R>]) {
+      BitsOf<R> words[4];
+      words_.template block<R>(block, words);
+      normals_of_block<R>(words, values);
+    });
+  }
+
+ private:
+  template <int E>
+  __device__ __forceinline__ void read_t(std::uint64_t first, R (&z)[E]) {
+    const TForm form = t_form(spec_.nu);
+    t_.read(first, z, [&](std::uint64_t block, R(&values)[t_per_block<R>]) {
+      BitsOf<R> words[4];
+      words_.template block<R>(block, words);
+      switch (form) {
+        case TForm::nu1:
+          return student_t_of_block<TForm::nu1, R>(words, spec_.nu, values);
+        case TForm::nu2:
+          return student_t_of_block<TForm::nu2, R>(words, spec_.nu, values);
+        case TForm::one_factor:
+          return student_t_of_block<TForm::one_factor, R>(words, spec_.nu, values);
+        default:
+          return student_t_of_block<TForm::two_factors, R>(words, spec_.nu, values);
+      }
+    });
+  }
+
+  /// The chain p over the pairs of a vector goes from lane to lane: after i rounds the first i + 1 lanes are right.
+  template <int E>
+  __device__ __forceinline__ void read_multivariate_t(std::uint64_t first, int c, const Lanes& lanes, R (&z)[E],
+                                                      R& carry) {
+    constexpr int pairs = (E + 1) / 2;
+    MultivariateTPair<R> pair[pairs];
+    BitsOf<R> words[4];
+#pragma unroll
+    for (int i = 0; i < pairs; ++i) {
+      constexpr std::uint64_t pairs_per_block = uniforms_per_block<R> / 2;
+      const std::uint64_t number = first / 2 + i;
+      if (i == 0 || number % pairs_per_block == 0) words_.template block<R>(number / pairs_per_block, words);
+      BitsOf<R> radius, angle;
+      if constexpr (pairs_per_block == 2) {
+        radius = (number & 1) != 0 ? words[2] : words[0];
+        angle = (number & 1) != 0 ? words[3] : words[1];
+      } else {
+        radius = uniform_bits<R>(words, 0);
+        angle = uniform_bits<R>(words, 1);
+      }
+      pair[i] = multivariate_t_pair<R>(radius, angle, spec_.nu + static_cast<double>((c & ~1) + 2 * i));
+    }
+    const int distance = E == 1 ? 2 : 1;  // with E = 1 two lanes hold the same pair
+    R p = carry, after;
+    for (int round = 0;; ++round) {
+      after = p;
+#pragma unroll
+      for (int i = 0; i < pairs; ++i) after = after * pair[i].exp_a;
+      if (round + distance >= lanes.count) break;
+      const R before = __shfl_up_sync(whole_warp, after, distance, lanes.count);
+      p = lanes.lane >= distance ? before : carry;
+    }
+#pragma unroll
+    for (int i = 0; i < pairs; ++i) {
+      const R r = p * pair[i].radius;
+      if constexpr (E == 1) {
+        z[0] = r * ((c & 1) != 0 ? pair[0].sine : pair[0].cosine);
+      } else {
+        z[2 * i] = r * pair[i].cosine;
+        z[2 * i + 1] = r * pair[i].sine;
+      }
+      p = p * pair[i].exp_a;
+    }
+    carry = lanes.from(after, lanes.count - 1);
+  }
+
+  PathWords words_;
+  const SimSpec<R>& spec_;
+  int row_;  // numbers a message takes from the stream
+  BlockReader<R, normals_per_block<R>> normals_;
+  BlockReader<R, t_per_block<R>> t_;
+};
+
+}  // namespace pathbound::cuda

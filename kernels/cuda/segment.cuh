@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one launch does: some consecutive steps of a wave of paths. Everything is passed by value; the pointers are to
+// device memory.
+#pragma once
+#include "kernels/hd.hpp"
+#include "kernels/spec.hpp"
+
+namespace pathbound::cuda {
+
+/// Where the step kernels keep x: in registers, in memory (more coordinates than registers), or in memory because the
+/// gradient needs every coordinate (dense objectives).
+enum class Layout { registers, memory, dense };
+
+/// Threads of a CUDA block of the step kernels. (Those with x in memory need shared memory for their trees.)
+PATHBOUND_HD constexpr int step_threads(Layout layout) { return layout == Layout::registers ? 256 : 128; }
+
+/// Arrays of a wave have one entry for each of its paths; those "by record" n_checkpoints rows of them; those "by
+/// coordinate" dim consecutive entries for each path.
+template <class R>
+struct Segment {
+  std::uint64_t first_path = 0;  ///< of the wave
+  std::uint32_t n_paths = 0;     ///< of the wave, whole blocks: paths beyond the experiment's last run along unread
+  int lanes = 1;                 ///< that share a path
+  std::uint64_t first_step = 0, last_step = 0;
+  bool from_start = false;                     ///< x begins at x_0, else at `x`
+  const std::uint64_t* checkpoints = nullptr;  ///< steps of records: first_step or later, and before last_step, or at
+                                               ///< last_step where the run ends
+  int n_checkpoints = 0;
+  R factor = R(0);             ///< -eta / N
+  const R* factors = nullptr;  ///< -eta_k / N of each step, where a schedule changes it
+  R limit = R(0);              ///< the largest R that is not above SimSpec::limit
+  const std::uint32_t* subset_words =
+      nullptr;  ///< rand_k: uniforms drawn in a step before worker i, and (i = N) in all
+
+  // What goes on from launch to launch.
+  R* x = nullptr;                 ///< by coordinate
+  R* tracked = nullptr;           ///< largest |grad_j f| of each path so far
+  std::uint8_t* alive = nullptr;  ///< 0: has diverged
+
+  // Working memory of the kernels that keep no state in registers.
+  R* gradient = nullptr;               ///< by coordinate
+  R* sum = nullptr;                    ///< by coordinate: of the workers' messages
+  R* row_values = nullptr;             ///< n_rows for each path (logistic)
+  std::uint32_t* masks = nullptr;      ///< ceil(dim / 32) for each lane of each path (rand_k)
+  const R* rows_transposed = nullptr;  ///< ObjectiveSpec::rows, column by column
+  const double* rows_double_transposed = nullptr;
+
+  // What the statistics are made of. A path that has diverged leaves NaN as its value.
+  R* value = nullptr;              ///< by record: S of a separable objective
+  double* value_double = nullptr;  ///< by record: S of a dense one
+  double* norm = nullptr;          ///< by record: |grad f|; null for one coordinate, where `largest` is that
+  R* largest = nullptr;            ///< by record: max_j |grad_j f|
+  R* largest_so_far = nullptr;     ///< by record: `tracked`
+};
+
+}  // namespace pathbound::cuda

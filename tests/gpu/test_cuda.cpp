@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cuda backend gives the CPU's bits: for every kernel, every tile, however the work is cut.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <set>
+#include <thread>
+
+#include "host/verify.hpp"
+#include "tests/settings.hpp"
+
+namespace pathbound {
+namespace {
+
+std::vector<DeviceInfo> devices() {
+  std::string why;
+  const std::vector<DeviceInfo> all = cuda_devices(why);
+  if (all.empty()) ADD_FAILURE() << why;
+  return all;
+}
+
+template <class R>
+SimResult cpu(const Prepared<R>& prepared) {
+  return prepared.run(best_isa(), 0);
+}
+
+/// Further curves: sizes at which tiles and layouts change, and messages that do not begin at a Philox block.
+std::vector<Setting> tile_settings() {
+  std::vector<Setting> all = settings();
+  const auto quadratic = [](int d) {
+    return "kind = \"quadratic\"\ndim = " + std::to_string(d) +
+           "\nspectrum = { kind = \"linear\", min = 0.1, max = 1.3 }";
+  };
+  const std::string t3 = "law = \"student_t\"\nnu = 3.0", mt = "law = \"multivariate_t\"\nnu = 2.5";
+  const std::string dsgd = "method = \"dsgd\"\neta = 0.1", sign = "method = \"dsignsgd\"\neta = 0.05";
+  for (const int d : {1, 2, 3, 4, 5, 6, 16, 17, 32, 63, 127, 128, 131, 300}) {
+    const std::string top = "paths = 70\nsteps = 9\ncheckpoint_steps = [1, 2, 5, 8]";
+    all.push_back({top, quadratic(d), "", "count = 2", dsgd});
+    all.push_back({top, quadratic(d), t3, "count = 3", sign});
+    all.push_back({top, quadratic(d), mt, "count = 2", dsgd});
+    all.push_back({top, quadratic(d), "affine = 0.3", "count = 3",
+                   "method = \"dcsgd\"\neta = 0.01\ncompressor = { kind = \"rand_k\", k = " +
+                       std::to_string((d + 2) / 3) + " }"});
+    all.push_back(
+        {top, quadratic(d), t3, "", "method = \"dcsgd\"\neta = 0.01\ncompressor = { kind = \"bernoulli\", p = 0.4 }"});
+  }
+  for (const std::string objective : {"quartic", "cosh", "sine_pl"})
+    for (const std::string law : {"", "law = \"student_t\"\nnu = 1.0"})
+      all.push_back(
+          {"paths = 40\nsteps = 30", "kind = \"" + objective + "\"", law, "", "method = \"dsgd\"\neta = 0.01"});
+  all.push_back({"paths = 40\nsteps = 30", "kind = \"saddle\"\neigenvalues = [-1.0]\nlam = 1.0", t3, "", dsgd});
+  all.push_back(
+      {"paths = 40\nsteps = 30", "kind = \"saddle\"\neigenvalues = [-1.0]\nlam = 1.0", "scale = 0.3", "", dsgd});
+  all.push_back({"paths = 40\nsteps = 7", "kind = \"least_squares\"\ndim = 1\nrows = 40", "", "", dsgd});
+  all.push_back({"paths = 40\nsteps = 7", "kind = \"logistic\"\ndim = 70\nrows = 45\nlam = 0.1", mt, "", dsgd});
+  return all;
+}
+
+template <class R>
+void expect_every_tile_agrees(const std::string& precision, std::set<std::string>& kernels) {
+  const DeviceInfo device = devices().front();
+  for (const Setting& setting : tile_settings()) {
+    const std::string text = setting.text(precision);
+    SCOPED_TRACE(text);
+    Prepared<R> prepared(text);
+    for (const bool track : {false, true}) {
+      prepared.curve.spec.track_pl = prepared.curve.spec.track_gradient = track;
+      const SimResult expected = cpu(prepared);
+      for (const int tile : {0, 1, 2, 4, 8, 16, 32}) {
+        if (track && tile != 0 && tile != 4) continue;
+        CudaOptions options;
+        options.tile = tile;
+        const CudaPlan plan = plan_cuda(prepared.curve.spec, options, device);
+        kernels.insert(plan.kernel);
+        EXPECT_TRUE(tile == 0 || plan.tile == tile);
+        EXPECT_EQ(compare_results(simulate_cuda(prepared.curve.spec, options), expected), "")
+            << plan.kernel << ", tile " << tile << ", track " << track;
+      }
+    }
+  }
+}
+
+TEST(Cuda, EveryKernelAtEveryTileGivesTheBitsOfTheCpu) {
+  std::set<std::string> used;
+  expect_every_tile_agrees<float>("float", used);
+  expect_every_tile_agrees<double>("double", used);
+  for (const std::string& name : cuda_kernel_names()) EXPECT_TRUE(used.count(name)) << name << " was not run";
+}
+
+TEST(Cuda, ThereAreAtMostSixtyKernels) { EXPECT_LE(cuda_kernel_names().size(), 60u); }
+
+template <class R>
+void expect_cuts_do_not_matter(const std::string& precision) {
+  for (const Setting& setting : settings()) {
+    const std::string text = setting.text(precision);
+    SCOPED_TRACE(text);
+    Prepared<R> prepared(text);
+    prepared.curve.spec.track_pl = true;
+    const SimResult expected = cpu(prepared);
+    for (const std::uint64_t steps : {1, 7, 64}) {
+      CudaOptions options;
+      options.launch_steps = steps;
+      options.wave_blocks = steps == 64 ? 0 : 2 * steps;
+      options.segment_records = steps == 7 ? 5 : 0;
+      EXPECT_EQ(compare_results(simulate_cuda(prepared.curve.spec, options), expected), "") << "launch_steps " << steps;
+    }
+  }
+}
+
+TEST(Cuda, LaunchesWavesAndSegmentsChangeNoBit) {
+  expect_cuts_do_not_matter<float>("float");
+  expect_cuts_do_not_matter<double>("double");
+}
+
+TEST(Cuda, AllDevicesTogetherGiveTheSameBits) {
+  const std::vector<DeviceInfo> all = devices();
+  if (all.size() < 2) GTEST_SKIP() << "one device";
+  for (const Setting& setting : settings()) {
+    SCOPED_TRACE(setting.text("float"));
+    Prepared<float> prepared(setting.text("float"));
+    const SimResult expected = cpu(prepared);
+    for (std::size_t n = 2; n <= all.size(); ++n) {
+      CudaOptions options;
+      options.devices.clear();
+      for (std::size_t i = 0; i < n; ++i) options.devices.push_back(all[i].id);
+      options.launch_steps = 16;
+      EXPECT_EQ(compare_results(simulate_cuda(prepared.curve.spec, options), expected), "") << n << " devices";
+    }
+  }
+}
+
+TEST(Cuda, FewPathsOfManyCoordinatesTakeMoreLanes) {
+  DeviceInfo large;
+  large.multiprocessors = 132;
+  large.free_memory = std::uint64_t{64} << 30;
+  const auto tile = [&](const std::string& paths, int dim) {
+    Prepared<float> prepared(text_of("float", "paths = " + paths + "\nsteps = 9",
+                                     "kind = \"quadratic\"\ndim = " + std::to_string(dim) +
+                                         "\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }",
+                                     "", "count = 2", "method = \"dsgd\"\neta = 0.1"));
+    return plan_cuda(prepared.curve.spec, CudaOptions{}, large).tile;
+  };
+  EXPECT_EQ(tile("1048576", 1), 1);
+  EXPECT_EQ(tile("1048576", 4), 1);
+  EXPECT_EQ(tile("1048576", 64), 16);
+  EXPECT_EQ(tile("4096", 64), 32);
+  EXPECT_EQ(tile("4096", 1000), 32);
+}
+
+TEST(Cuda, PlansKeepToTheMemoryOfTheDeviceAndRefuseWhatCannotFit) {
+  Prepared<float> prepared(
+      text_of("float", "paths = 1000000\nsteps = 1000\ncheckpoints = 1000",
+              "kind = \"quadratic\"\ndim = 64\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }", "", "count = 2",
+              "method = \"dsgd\"\neta = 0.1"));
+  DeviceInfo device;
+  device.multiprocessors = 80;
+  std::uint64_t waves = 0;
+  for (const std::uint64_t megabytes : {100000, 1000, 100, 20}) {
+    device.free_memory = megabytes * 1000000;
+    const CudaPlan plan = plan_cuda(prepared.curve.spec, CudaOptions{}, device);
+    EXPECT_LE(plan.bytes, device.free_memory);
+    EXPECT_GE(plan.waves, waves);
+    EXPECT_GE(plan.waves * plan.wave_paths, 1000000u);
+    waves = plan.waves;
+  }
+  device.free_memory = 1000000;
+  EXPECT_THROW(plan_cuda(prepared.curve.spec, CudaOptions{}, device), DeviceError);
+}
+
+TEST(Cuda, StopsWithinASecondWhenAsked) {
+  Prepared<float> prepared(text_of("float", "paths = 200000\nsteps = 100000000", "kind = \"quartic\"", "", "",
+                                   "method = \"dsgd\"\neta = 0.0001"));
+  std::atomic<bool> stop{false};
+  CudaOptions options;
+  options.stop = &stop;
+  std::atomic<double> done{0.0};
+  options.progress = [&](double path_steps) { done = path_steps; };
+  std::jthread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+    stop = true;
+  });
+  EXPECT_THROW(simulate_cuda(prepared.curve.spec, options), Interrupted);
+  EXPECT_GT(done.load(), 0.0);
+}
+
+TEST(Cuda, MissingDeviceIsADeviceError) {
+  Prepared<float> prepared(settings().front().text("float"));
+  CudaOptions options;
+  options.devices = {63};
+  EXPECT_THROW(simulate_cuda(prepared.curve.spec, options), DeviceError);
+}
+
+TEST(Cuda, TimesOfKernelsAreThereWhenAskedFor) {
+  Prepared<float> prepared(settings().front().text("float"));
+  CudaOptions options;
+  EXPECT_TRUE(simulate_cuda(prepared.curve.spec, options).kernel_times.empty());
+  options.time_kernels = true;
+  const SimResult result = simulate_cuda(prepared.curve.spec, options);
+  ASSERT_EQ(result.kernel_times.size(), 3u);
+  EXPECT_EQ(result.kernel_times[0].kernel, "scalar_float_quadratic");
+  EXPECT_GE(result.kernel_times[0].launches, 1u);
+}
+
+}  // namespace
+}  // namespace pathbound
