@@ -98,6 +98,17 @@ int tile_from_environment() {
   throw InputError(fmt::format("PATHBOUND_TILE = {}: must be 1, 2, 4, 8, 16 or 32", wanted));
 }
 
+double launch_seconds_from_environment() {
+  const char* wanted = std::getenv("PATHBOUND_LAUNCH_SECONDS");
+  if (wanted == nullptr || *wanted == '\0') return CudaOptions().launch_seconds;
+  const std::string_view text = wanted;
+  double seconds = 0.0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc{} || rest != text.data() + text.size() || !(seconds >= 1e-4 && seconds <= 1e4))
+    throw InputError(fmt::format("PATHBOUND_LAUNCH_SECONDS = {}: must be a number from 0.0001 to 10000", wanted));
+  return seconds;
+}
+
 std::string describe(const std::vector<DeviceInfo>& devices) {
   std::string text;
   for (const DeviceInfo& device : devices)

@@ -36,6 +36,10 @@ BackendChoice choose_backend(const std::string& backend, const std::string& devi
 /// InputError for anything but 1, 2, 4, 8, 16 and 32.
 int tile_from_environment();
 
+/// PATHBOUND_LAUNCH_SECONDS: about how long one launch on a device may run (a profiler likes long ones, a display short
+/// ones). Changes no bit. Throws InputError for anything but a number from 0.0001 to 10000.
+double launch_seconds_from_environment();
+
 /// "NVIDIA A (0), NVIDIA A (1)": names and ids.
 std::string describe(const std::vector<DeviceInfo>& devices);
 /// The devices of these ids. Throws MachineError when one is not there.

@@ -126,6 +126,7 @@ CudaOptions cuda_options(const RunOptions& options) {
   CudaOptions cuda;
   cuda.devices = options.devices;
   cuda.tile = options.tile;
+  cuda.launch_seconds = options.launch_seconds;
   cuda.stop = options.stop;
   return cuda;
 }

@@ -15,9 +15,10 @@ namespace pathbound {
 
 struct RunOptions {
   Backend backend = Backend::cpu;
-  std::vector<int> devices;  ///< cuda: ids of the devices that share the paths
-  int tile = 0;              ///< cuda: as in CudaOptions
-  int threads = 0;           ///< 0: every hardware thread
+  std::vector<int> devices;                              ///< cuda: ids of the devices that share the paths
+  int tile = 0;                                          ///< cuda: as in CudaOptions
+  double launch_seconds = CudaOptions().launch_seconds;  ///< cuda
+  int threads = 0;                                       ///< 0: every hardware thread
   Isa isa = best_isa();
   /// Progress: the curve at work, path-steps done and to do over the whole experiment. May be empty.
   std::function<void(const std::string& curve, double done, double total)> progress;

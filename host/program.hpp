@@ -81,6 +81,7 @@ inline RunOptions run_options(const char* program, const BackendArguments& argum
   RunOptions options;
   options.isa = isa_from_environment();
   options.tile = tile_from_environment();
+  options.launch_seconds = launch_seconds_from_environment();
   options.threads = threads;
   options.stop = &stop_requested;
   const BackendChoice choice = choose_backend(arguments.backend, arguments.devices);

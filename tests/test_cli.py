@@ -89,7 +89,7 @@ class Case(unittest.TestCase):
 
     def call(self, *arguments, env=None, timeout=60, **options):
         environment = dict(os.environ)
-        for name in ("PATHBOUND_ISA", "PATHBOUND_TILE"):
+        for name in ("PATHBOUND_ISA", "PATHBOUND_TILE", "PATHBOUND_LAUNCH_SECONDS"):
             environment.pop(name, None)
         environment.update(env or {})
         options.setdefault("stdout", subprocess.PIPE)
@@ -238,6 +238,9 @@ class CommandLines(Case):
             for command in (["run", "good.toml"], ["check", "good.toml"]):
                 self.refused(*command, "--backend", "cpu", env={"PATHBOUND_TILE": tile},
                              says=["PATHBOUND_TILE", tile, "1, 2, 4, 8, 16 or 32"])
+        for seconds in ("0", "-1", "nan", "1e9", "0.1s"):
+            self.refused("run", "good.toml", "--backend", "cpu", env={"PATHBOUND_LAUNCH_SECONDS": seconds},
+                         says=["PATHBOUND_LAUNCH_SECONDS", seconds, "0.0001 to 10000"])
 
     def test_set(self):
         for value, words in {

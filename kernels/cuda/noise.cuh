@@ -112,6 +112,10 @@ class LaneNoise {
       if (spec_.law == LawKind::student_t) return read_t(first, z);
       if (spec_.law == LawKind::multivariate_t) return read_multivariate_t(first, c, lanes, z, carry);
     }
+    if constexpr (E < normals_per_block<R>) {
+      // A lane that needs one pair of a block, and next time one of another block, makes no more than that pair.
+      if (lanes.count > 1 && (E == 1 || first % 2 == 0)) return read_pair(first, z);
+    }
     normals_.read(first, z, [&](std::uint64_t block, R(&values)[normals_per_block<R>]) {
       BitsOf<R> words[4];
       words_.template block<R>(block, words);
@@ -120,6 +124,36 @@ class LaneNoise {
   }
 
  private:
+  static constexpr std::uint64_t pairs_per_block = uniforms_per_block<R> / 2;
+
+  /// The two uniforms of pair `number`, from its block's words.
+  static __device__ __forceinline__ void uniforms_of_pair(const BitsOf<R> (&words)[4], std::uint64_t number,
+                                                          BitsOf<R>& radius, BitsOf<R>& angle) {
+    if constexpr (pairs_per_block == 2) {
+      radius = (number & 1) != 0 ? words[2] : words[0];
+      angle = (number & 1) != 0 ? words[3] : words[1];
+    } else {
+      radius = uniform_bits<R>(words, 0);
+      angle = uniform_bits<R>(words, 1);
+    }
+  }
+
+  template <int E>
+  __device__ __forceinline__ void read_pair(std::uint64_t first, R (&z)[E]) const {
+    BitsOf<R> words[4], radius, angle;
+    words_.template block<R>(first / 2 / pairs_per_block, words);
+    uniforms_of_pair(words, first / 2, radius, angle);
+    R s, c;
+    const R r = normal_radius<R>(radius);
+    sincos_turn<R>(angle, s, c);
+    if constexpr (E == 1) {
+      z[0] = r * ((first & 1) != 0 ? s : c);
+    } else {
+      z[0] = r * c;
+      z[1] = r * s;
+    }
+  }
+
   template <int E>
   __device__ __forceinline__ void read_t(std::uint64_t first, R (&z)[E]) {
     const TForm form = t_form(spec_.nu);
@@ -148,17 +182,10 @@ class LaneNoise {
     BitsOf<R> words[4];
 #pragma unroll
     for (int i = 0; i < pairs; ++i) {
-      constexpr std::uint64_t pairs_per_block = uniforms_per_block<R> / 2;
       const std::uint64_t number = first / 2 + i;
       if (i == 0 || number % pairs_per_block == 0) words_.template block<R>(number / pairs_per_block, words);
       BitsOf<R> radius, angle;
-      if constexpr (pairs_per_block == 2) {
-        radius = (number & 1) != 0 ? words[2] : words[0];
-        angle = (number & 1) != 0 ? words[3] : words[1];
-      } else {
-        radius = uniform_bits<R>(words, 0);
-        angle = uniform_bits<R>(words, 1);
-      }
+      uniforms_of_pair(words, number, radius, angle);
       pair[i] = multivariate_t_pair<R>(radius, angle, spec_.nu + static_cast<double>((c & ~1) + 2 * i));
     }
     const int distance = E == 1 ? 2 : 1;  // with E = 1 two lanes hold the same pair

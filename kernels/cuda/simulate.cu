@@ -32,8 +32,6 @@ namespace cuda {
 inline constexpr std::uint64_t scalar_steps = 4;
 /// Steps whose factors are computed ahead, where a schedule changes them.
 inline constexpr std::uint64_t most_factors = std::uint64_t{1} << 16;
-/// The first launch of a wave: so many instructions, until its time tells how many fit.
-inline constexpr double first_launch_instructions = 5e8;
 
 /// What is decided before anything is allocated.
 template <class R>
@@ -79,7 +77,7 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
       lanes = 1;
       const int most = choice.dense ? dim : (dim + 3) / 4;
       while (lanes < 32 && lanes < most) lanes *= 2;
-      const double wanted = 8.0 * 4.0 * multiprocessors;  // warps: eight for each of a multiprocessor's four schedulers
+      const double wanted = 2.0 * 4.0 * multiprocessors;  // warps: two for each of a multiprocessor's four schedulers
       while (lanes < 32 && lanes < dim && static_cast<double>(spec.n_paths) * lanes / 32.0 < wanted) lanes *= 2;
     }
     choice.lanes = lanes;
@@ -413,8 +411,9 @@ class DeviceRun {
     if (seconds_per_step_ > 0.0) {
       steps = std::min(options_.launch_seconds / seconds_per_step_, 8.0 * launched_steps_);
     } else {
-      steps =
-          first_launch_instructions / (choice_.instructions * static_cast<double>(sizes_.wave_blocks * block_paths));
+      // A first guess that the slowest device does in launch_seconds; the time it takes tells how many more fit.
+      steps = 5e9 * options_.launch_seconds /
+              (choice_.instructions * static_cast<double>(sizes_.wave_blocks * block_paths));
     }
     std::uint64_t n = static_cast<std::uint64_t>(std::clamp(steps, 1.0, 0x1p30));
     if (!constant()) n = std::min(n, most_factors);

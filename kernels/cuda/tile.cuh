@@ -19,12 +19,16 @@ PATHBOUND_HD constexpr int outer_levels(Layout layout) {
 }
 PATHBOUND_HD constexpr int inner_levels(Layout layout) { return layout == Layout::dense ? 8 : 0; }
 
+/// S: of a dense objective in double.
+template <class R, Layout layout>
+using ValueOf = std::conditional_t<layout == Layout::dense, double, R>;
+
 template <class R, Layout layout>
 struct SharedMemory {
   static constexpr int threads = step_threads(layout), paths = threads / 2;
   // The statistics of the paths of one CUDA block on their way to global memory, so that they are written in whole
   // sectors. Two buffers: one barrier a record is enough.
-  double value[2][paths];
+  ValueOf<R, layout> value[2][paths];
   double norm[2][paths];
   R largest[2][paths];
   R largest_so_far[2][paths];
@@ -72,7 +76,7 @@ class TileRun {
 
  private:
   static constexpr int threads = step_threads(layout);
-  using Value = std::conditional_t<layout == Layout::dense, double, R>;
+  using Value = ValueOf<R, layout>;
 
   __device__ __forceinline__ int dim() const { return spec_.objective.dim; }
 
@@ -370,7 +374,7 @@ class TileRun {
     }
     const int slot = static_cast<int>(threadIdx.x) / lanes_.count, here = index & 1;
     if (lanes_.lane == 0) {
-      shared_.value[here][slot] = static_cast<double>(s);
+      shared_.value[here][slot] = s;
       shared_.norm[here][slot] = norm;
       shared_.largest[here][slot] = largest;
       shared_.largest_so_far[here][slot] = so_far;
@@ -380,7 +384,7 @@ class TileRun {
     const int i = static_cast<int>(threadIdx.x);
     const std::uint32_t path = blockIdx.x * static_cast<std::uint32_t>(paths) + static_cast<std::uint32_t>(i);
     if (i < paths && path < segment_.n_paths)
-      write(row + path, static_cast<Value>(shared_.value[here][i]), shared_.norm[here][i], shared_.largest[here][i],
+      write(row + path, shared_.value[here][i], shared_.norm[here][i], shared_.largest[here][i],
             shared_.largest_so_far[here][i]);
   }
   __device__ __forceinline__ void write(std::int64_t at, Value s, double norm, R largest, R so_far) {

@@ -144,7 +144,8 @@ TEST(Cuda, FewPathsOfManyCoordinatesTakeMoreLanes) {
   EXPECT_EQ(tile("1048576", 1), 1);
   EXPECT_EQ(tile("1048576", 4), 1);
   EXPECT_EQ(tile("1048576", 64), 16);
-  EXPECT_EQ(tile("4096", 64), 32);
+  EXPECT_EQ(tile("4096", 64), 16);  // 2048 warps
+  EXPECT_EQ(tile("1024", 64), 32);
   EXPECT_EQ(tile("4096", 1000), 32);
 }
 
