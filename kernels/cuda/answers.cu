@@ -62,7 +62,7 @@ std::vector<std::uint32_t> cuda_random_words(int device, std::uint64_t seed, con
                                              const std::vector<std::uint64_t>& block) {
   if (path.size() != block.size()) throw std::invalid_argument("cuda_random_words: one block a path");
   if (path.empty()) return {};
-  check_cuda(cudaSetDevice(device), "selecting it");
+  cuda::choose_device(device);
   const DeviceArray<std::uint64_t> paths = on_device(path), blocks = on_device(block);
   const DeviceArray<std::uint32_t> out(4 * path.size());
   curand_words<<<blocks_for(path.size()), threads>>>(seed, path.size(), paths.data(), blocks.data(), out.data());
@@ -72,7 +72,7 @@ std::vector<std::uint32_t> cuda_random_words(int device, std::uint64_t seed, con
 template <class R>
 std::vector<R> cuda_function_values(int device, int function, const std::vector<R>& x) {
   if (x.empty()) return {};
-  check_cuda(cudaSetDevice(device), "selecting it");
+  cuda::choose_device(device);
   const DeviceArray<R> arguments = on_device(x);
   const DeviceArray<R> out(x.size());
   function_values<R><<<blocks_for(x.size()), threads>>>(function, x.size(), arguments.data(), out.data());

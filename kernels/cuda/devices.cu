@@ -10,7 +10,7 @@ std::string dotted(int version) { return std::to_string(version / 1000) + "." + 
 
 int attribute(cudaDeviceAttr which, int device) {
   int value = 0;
-  cuda::check_cuda(cudaDeviceGetAttribute(&value, which, device), "asking for its properties");
+  cuda::check_cuda(cudaDeviceGetAttribute(&value, which, device), "asking for its properties", device);
   return value;
 }
 
@@ -18,7 +18,7 @@ DeviceInfo describe(int device) {
   DeviceInfo info;
   info.id = device;
   cudaDeviceProp properties;
-  cuda::check_cuda(cudaGetDeviceProperties(&properties, device), "asking for its properties");
+  cuda::check_cuda(cudaGetDeviceProperties(&properties, device), "asking for its properties", device);
   info.name = properties.name;
   info.major = properties.major;
   info.minor = properties.minor;
@@ -67,16 +67,16 @@ std::vector<DeviceInfo> cuda_devices(std::string& why) {
               " (7.5 or later is needed)";
         continue;
       }
-      cuda::check_cuda(cudaSetDevice(device), "choosing it");
+      cuda::choose_device(device);
       std::size_t free = 0, total = 0;
-      cuda::check_cuda(cudaMemGetInfo(&free, &total), "asking for its memory");
+      cuda::check_cuda(cudaMemGetInfo(&free, &total), "asking for its memory", device);
       info.free_memory = free;
       devices.push_back(info);
     } catch (const DeviceError& error) {
       why = error.what();  // in use by somebody alone, or broken: the others may do
     }
   }
-  if (restore) cudaSetDevice(before);
+  if (restore && cudaSetDevice(before) != cudaSuccess) cudaGetLastError();
   return devices;
 }
 

@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <exception>
 #include <string>
 #include <utility>
 
@@ -12,14 +13,31 @@
 
 namespace pathbound::cuda {
 
-/// Throws a DeviceError that says on which device what failed how.
-inline void check_cuda(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) return;
-  int device = -1;
-  cudaGetDevice(&device);
+/// An error about a device, by default the current one.
+inline DeviceError device_error(const std::string& what, int device = -1) {
+  const bool known = device >= 0 || cudaGetDevice(&device) == cudaSuccess;
   cudaGetLastError();  // an error that does not stay is dealt with here
-  throw DeviceError("CUDA device " + std::to_string(device) + ": " + what + ": " + cudaGetErrorString(status) + " (" +
-                    cudaGetErrorName(status) + ")");
+  return DeviceError((known ? "CUDA device " + std::to_string(device) : std::string("CUDA")) + ": " + what);
+}
+
+/// Throws a DeviceError that says on which device what failed how.
+inline void check_cuda(cudaError_t status, const char* what, int device = -1) {
+  if (status == cudaSuccess) return;
+  throw device_error(std::string(what) + ": " + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ")",
+                     device);
+}
+
+/// Makes a device the current one of this thread.
+inline void choose_device(int device) { check_cuda(cudaSetDevice(device), "choosing it", device); }
+
+/// Runs an algorithm of Thrust, whose exceptions become DeviceErrors too.
+template <class Algorithm>
+void check_thrust(const char* what, const Algorithm& algorithm) {
+  try {
+    algorithm();
+  } catch (const std::exception& error) {
+    throw device_error(std::string(what) + ": " + error.what());
+  }
 }
 
 /// Memory of the current device, uninitialised.

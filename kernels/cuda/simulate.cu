@@ -138,7 +138,7 @@ Needs<R> needs_of(const SimSpec<R>& spec, const Choice<R>& choice) {
   return needs;
 }
 
-std::string megabytes(std::uint64_t bytes) { return std::to_string((bytes + 999999) / 1000000) + " MB"; }
+std::string megabytes(std::uint64_t bytes) { return std::to_string(bytes / 1000000) + " MB"; }
 
 template <class R>
 Sizes sizes_of(const SimSpec<R>& spec, const CudaOptions& options, const Choice<R>& choice, std::uint64_t free_memory,
@@ -170,7 +170,7 @@ Sizes sizes_of(const SimSpec<R>& spec, const CudaOptions& options, const Choice<
   sizes.waves = ((n_blocks - 1) >> level) + 1;
   if (bytes(sizes.wave_blocks, least_records) > budget)
     throw DeviceError("out of device memory: the curve needs at least " +
-                      megabytes(bytes(sizes.wave_blocks, least_records)) + ", and " + megabytes(budget) +
+                      megabytes(bytes(sizes.wave_blocks, least_records) + 999999) + ", and " + megabytes(budget) +
                       " are free for it");
   // Records: what fits into what is left, up to a size beyond which more buy nothing.
   int records = std::min(spec.n_checkpoints, 512);
@@ -319,7 +319,13 @@ class DeviceRun {
     }
     tables_[0] = DeviceArray<std::uint64_t>(RecordTable::fields * records * sizes.wave_blocks);
     tables_[1] = DeviceArray<std::uint64_t>(RecordTable::fields * records * ((sizes.wave_blocks + 1) / 2));
+    // Copies from pageable memory may still be under way when cudaMemcpy returns, and our streams do not wait for them.
+    check_cuda(cudaDeviceSynchronize(), "copying the experiment to the device");
   }
+
+  ~DeviceRun() { cudaDeviceSynchronize(); }  // copies under way must not reach host memory that is freed
+  DeviceRun(const DeviceRun&) = delete;
+  DeviceRun& operator=(const DeviceRun&) = delete;
 
   void run() {
     for (;;) {
@@ -441,9 +447,11 @@ class DeviceRun {
     const std::uint64_t steps = s.last_step - s.first_step;
     if (!constant() && steps > 0) {
       s.factors = slot.factors.data();
-      thrust::tabulate(
-          thrust::cuda::par_nosync.on(stepping_.get()), slot.factors.data(), slot.factors.data() + steps,
-          StepFactor<R>{host_.schedule, host_.eta, host_.schedule_k0, host_.schedule_p, host_.n_workers, s.first_step});
+      check_thrust("computing step sizes", [&] {
+        thrust::tabulate(thrust::cuda::par_nosync.on(stepping_.get()), slot.factors.data(), slot.factors.data() + steps,
+                         StepFactor<R>{host_.schedule, host_.eta, host_.schedule_k0, host_.schedule_p, host_.n_workers,
+                                       s.first_step});
+      });
     }
     slot.step_begin.record(stepping_);
     const unsigned threads = static_cast<unsigned>(step_threads(choice_.variant.layout));
@@ -489,8 +497,10 @@ class DeviceRun {
             "copying group sums");
       if (level.nodes == 1 && (l >= shared_.groups.level || !groups_inside())) break;
       const RecordTable above{tables_[(l + 1) & 1].data(), (level.nodes + 1) / 2, records};
-      thrust::for_each_n(thrust::cuda::par_nosync.on(stream), thrust::counting_iterator<std::int64_t>(0),
-                         records * above.nodes, MergeLevel{level, above});
+      check_thrust("merging records", [&] {
+        thrust::for_each_n(thrust::cuda::par_nosync.on(stream), thrust::counting_iterator<std::int64_t>(0),
+                           records * above.nodes, MergeLevel{level, above});
+      });
       level = above;
       ++slot.merges;
     }
@@ -593,9 +603,8 @@ void require_kernel(const Variant<R>& variant) {
   const cudaError_t status = cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(variant.kernel));
   if (status == cudaErrorNoKernelImageForDevice || status == cudaErrorInvalidDeviceFunction ||
       status == cudaErrorUnsupportedPtxVersion) {
-    cudaGetLastError();
-    throw DeviceError(std::string("this build has no kernels for the device (") + cudaGetErrorName(status) +
-                      "): it was built for other architectures, or the driver is older than its CUDA");
+    throw device_error(std::string("this build has no kernels for it (") + cudaGetErrorName(status) +
+                       "): it was built for other architectures, or the driver is older than its CUDA");
   }
   check_cuda(status, "loading kernels");
 }
@@ -624,12 +633,13 @@ SimResult simulate_cuda(const SimSpec<R>& spec, const CudaOptions& options) {
   std::uint64_t free_memory = ~std::uint64_t{0};
   int multiprocessors = 0;
   for (const int id : options.devices) {
-    cuda::check_cuda(cudaSetDevice(id), "choosing it");
+    cuda::choose_device(id);
     std::size_t free = 0, total = 0;
-    cuda::check_cuda(cudaMemGetInfo(&free, &total), "asking for its memory");
+    cuda::check_cuda(cudaMemGetInfo(&free, &total), "asking for its memory", id);
     free_memory = std::min<std::uint64_t>(free_memory, free);
     int count = 0;
-    cuda::check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, id), "asking for its properties");
+    cuda::check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, id), "asking for its properties",
+                     id);
     multiprocessors = std::max(multiprocessors, count);
   }
   const cuda::Choice<R> choice = cuda::choose(spec, options, multiprocessors);
@@ -643,7 +653,7 @@ SimResult simulate_cuda(const SimSpec<R>& spec, const CudaOptions& options) {
   std::atomic<std::size_t> running{n_devices};
   const auto work = [&](std::size_t i) {
     try {
-      cuda::check_cuda(cudaSetDevice(options.devices[i]), "choosing it");
+      cuda::choose_device(options.devices[i]);
       cuda::require_kernel(choice.variant);
       cuda::DeviceRun<R> run(spec, options, choice, sizes, shared);
       run.run();
