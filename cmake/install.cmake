@@ -6,7 +6,7 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/pathbound)
 install(TARGETS pathbound EXPORT pathboundTargets)
 install(TARGETS pathbound_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY kernels host DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/pathbound
-  FILES_MATCHING PATTERN "*.hpp" PATTERN "*.def" PATTERN "kernels/cuda" EXCLUDE)
+  FILES_MATCHING PATTERN "*.hpp" PATTERN "*.def" PATTERN "kernels/cuda" EXCLUDE PATTERN "program.hpp" EXCLUDE)
 install(DIRECTORY bench/experiments/ DESTINATION ${PATHBOUND_INSTALL_EXPERIMENTS})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
