@@ -169,7 +169,7 @@ int run_on_devices(const RunOptions& machine, bool quick, const std::string& out
     const Objective objective(experiment.objective);
     const CurveConfig& curve = experiment.curves.front();
     const double path_steps = static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
-    const CudaPlan first = plan(experiment, curve, objective, machine).front();
+    const CudaPlan first = plan(experiment, curve, objective, machine);
 
     CudaOptions options = cuda_options(machine);
     simulate_job(experiment, objective, options);  // loads the kernels

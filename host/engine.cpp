@@ -141,15 +141,19 @@ SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const
   });
 }
 
-std::vector<CudaPlan> plan(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
-                           const RunOptions& options) {
+CudaPlan plan(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
+              const RunOptions& options) {
   const CudaOptions cuda = cuda_options(options);
-  std::vector<CudaPlan> plans;
-  for (const DeviceInfo& device : find_devices(options.devices))
-    plans.push_back(on_device(curve, [&] {
-      return with_spec(experiment, curve, objective, [&](const auto& spec) { return plan_cuda(spec, cuda, device); });
-    }));
-  return plans;
+  return on_device(curve, [&] {
+    const std::vector<DeviceInfo> devices = find_devices(options.devices);
+    DeviceInfo all = devices.front();
+    all.free_memory = cuda_free_memory(all.id);
+    for (const DeviceInfo& device : devices) {
+      all.free_memory = std::min(all.free_memory, cuda_free_memory(device.id));
+      all.multiprocessors = std::max(all.multiprocessors, device.multiprocessors);
+    }
+    return with_spec(experiment, curve, objective, [&](const auto& spec) { return plan_cuda(spec, cuda, all); });
+  });
 }
 
 void validate(const Experiment& experiment, const Objective& objective) {

@@ -50,9 +50,9 @@ SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const
 /// The part of the options that simulate_cuda takes.
 CudaOptions cuda_options(const RunOptions& options);
 
-/// How the curve would run on each of the options' devices. Throws MachineError.
-std::vector<CudaPlan> plan(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
-                           const RunOptions& options);
+/// How the curve would run on the options' devices, the same on each. Throws MachineError.
+CudaPlan plan(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
+              const RunOptions& options);
 
 /// Throws InputError when what only the objective can tell is wrong: limit at or below S(x0).
 void validate(const Experiment& experiment, const Objective& objective);

@@ -172,10 +172,8 @@ double seconds_per_path_step(Experiment experiment, CurveConfig curve, const Obj
 /// The same for devices: as many paths as they take at once, and steps until the time can be told from that of a
 /// launch.
 double seconds_per_path_step(const Experiment& experiment, CurveConfig curve, const Objective& objective,
-                             const RunOptions& options, const std::vector<CudaPlan>& plans) {
-  std::uint64_t at_once = 0;
-  for (const CudaPlan& plan : plans) at_once += plan.wave_paths;
-  curve.paths = std::clamp<std::uint64_t>(at_once, 1, curve.paths);
+                             const RunOptions& options, const CudaPlan& plan) {
+  curve.paths = std::clamp<std::uint64_t>(plan.wave_paths * options.devices.size(), 1, curve.paths);
   const std::uint64_t steps = curve.steps;
   const auto timed = [&](std::uint64_t n) {
     curve.steps = n;
@@ -191,12 +189,12 @@ double seconds_per_path_step(const Experiment& experiment, CurveConfig curve, co
   return seconds / (static_cast<double>(curve.paths) * static_cast<double>(curve.steps));
 }
 
-std::string plan_line(const CudaPlan& plan, const DeviceInfo& device) {
-  return fmt::format("    {} ({}): kernel {}, {} a path, {} paths at once x {}, {} records kept at once, {:.0f} MB\n",
-                     device.name, device.id, plan.kernel,
+std::string plan_line(const CudaPlan& plan, const std::vector<DeviceInfo>& devices) {
+  return fmt::format("    {}: kernel {}, {} a path, {} paths at once x {}, {} records kept at once, {:.0f} MB{}\n",
+                     describe(devices), plan.kernel,
                      plan.tile == 1 ? std::string("1 lane") : fmt::format("{} lanes", plan.tile), plan.wave_paths,
                      plan.waves == 1 ? std::string("1 wave") : fmt::format("{} waves", plan.waves),
-                     plan.segment_records, static_cast<double>(plan.bytes) / 1e6);
+                     plan.segment_records, static_cast<double>(plan.bytes) / 1e6, devices.size() > 1 ? " each" : "");
 }
 
 int check(const std::vector<std::string>& files, const CommonOptions& common) {
@@ -222,19 +220,16 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
       double seconds = 0.0, device_bytes = 0.0;
       for (const CurveConfig& curve : experiment.curves) {
         const double path_steps = static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
-        const std::vector<CudaPlan> plans =
-            cuda ? plan(experiment, curve, objective, options) : std::vector<CudaPlan>{};
+        const CudaPlan device_plan = cuda ? plan(experiment, curve, objective, options) : CudaPlan();
         const double cost =
-            path_steps * (cuda ? seconds_per_path_step(experiment, curve, objective, options, plans)
+            path_steps * (cuda ? seconds_per_path_step(experiment, curve, objective, options, device_plan)
                                : seconds_per_path_step(experiment, curve, objective, options) / threads);
         seconds += cost;
         print(fmt::format("  curve '{}': {}, {} workers, {} paths x {} steps, {} records, about {:.2g} s\n", curve.name,
                           name_of(curve.method), curve.workers.count, curve.paths, curve.steps,
                           curve.checkpoint_steps.size(), cost));
-        for (std::size_t i = 0; i < plans.size(); ++i) {
-          print(plan_line(plans[i], devices[i]));
-          device_bytes = std::max(device_bytes, static_cast<double>(plans[i].bytes));
-        }
+        if (cuda) print(plan_line(device_plan, devices));
+        device_bytes = std::max(device_bytes, static_cast<double>(device_plan.bytes));
         const MomentReport moments = moments_of(curve, objective);
         if (!moments.reason.empty()) print(fmt::format("    {}\n", moments.reason));
       }

@@ -18,6 +18,8 @@ std::vector<DeviceInfo> cuda_devices(std::string& why) {
   return {};
 }
 
+std::uint64_t cuda_free_memory(int) { throw DeviceError(not_built); }
+
 template <class R>
 CudaPlan plan_cuda(const SimSpec<R>&, const CudaOptions&, const DeviceInfo&) {
   throw DeviceError(not_built);

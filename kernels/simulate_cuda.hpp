@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cuda backend's entry points, without any CUDA type: simulate_cuda.cu where CUDA is built in, no_cuda.cpp where
+// The cuda backend's entry points, without any CUDA type: cuda/simulate.cu where CUDA is built in, no_cuda.cpp where
 // it is not. A SimSpec gives the same bits here as in simulate_cpu.
 #pragma once
 #include <cstddef>
@@ -23,17 +23,21 @@ struct DeviceInfo {
   std::string name;
   int major = 0, minor = 0;  ///< compute capability
   int multiprocessors = 0;
-  double clock_ghz = 0.0;                     ///< of the multiprocessors; 0: not known
-  std::uint64_t memory = 0, free_memory = 0;  ///< bytes
+  double clock_ghz = 0.0;         ///< of the multiprocessors; 0: not known
+  std::uint64_t memory = 0;       ///< bytes
+  std::uint64_t free_memory = 0;  ///< bytes; 0: not asked for
 };
 
 /// Whether this build has the cuda backend.
 bool cuda_built();
 /// The CUDA versions at work, "driver 13.0, runtime 13.0"; empty without the backend.
 std::string cuda_versions();
-/// The devices this build can use. When there are none, `why` says so in a few words (no driver, no device, too old,
-/// not built in). Does not throw.
+/// The devices this build can use; asks for their properties alone, which starts none of them. When there are none,
+/// `why` says so in a few words (no driver, no device, too old, not built in). Does not throw.
 std::vector<DeviceInfo> cuda_devices(std::string& why);
+
+/// Bytes of memory that are free on a device, which is started if it has not been. Throws DeviceError.
+std::uint64_t cuda_free_memory(int device);
 
 struct CudaOptions {
   std::vector<int> devices = {0};  ///< whose blocks of paths are shared out; each once
@@ -58,7 +62,8 @@ struct CudaPlan {
   std::uint64_t bytes = 0;  ///< device memory
 };
 
-/// The plan for `device`. Throws DeviceError when the device's free memory is not enough.
+/// The plan for `device`: of several, one with the least free memory and the most multiprocessors of them. Throws
+/// DeviceError when the device's free memory is not enough.
 template <class R>
 CudaPlan plan_cuda(const SimSpec<R>& spec, const CudaOptions& options, const DeviceInfo& device);
 extern template CudaPlan plan_cuda<float>(const SimSpec<float>&, const CudaOptions&, const DeviceInfo&);

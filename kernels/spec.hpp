@@ -64,7 +64,7 @@ struct SimSpec {
   std::uint64_t seed = 0;
   std::uint64_t n_paths = 0;
   std::uint64_t n_steps = 0;
-  /// Ascending steps at which statistics are taken, the last <= n_steps.
+  /// Strictly ascending steps at which statistics are taken, the last <= n_steps.
   const std::uint64_t* checkpoint_steps = nullptr;
   int n_checkpoints = 0;
   double limit = 1e30;  ///< a path with S above it has diverged

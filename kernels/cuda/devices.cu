@@ -57,8 +57,6 @@ std::vector<DeviceInfo> cuda_devices(std::string& why) {
     return {};
   }
   std::vector<DeviceInfo> devices;
-  int before = 0;
-  const bool restore = cudaGetDevice(&before) == cudaSuccess;
   for (int device = 0; device < count; ++device) {
     try {
       DeviceInfo info = describe(device);
@@ -67,17 +65,19 @@ std::vector<DeviceInfo> cuda_devices(std::string& why) {
               " (7.5 or later is needed)";
         continue;
       }
-      cuda::choose_device(device);
-      std::size_t free = 0, total = 0;
-      cuda::check_cuda(cudaMemGetInfo(&free, &total), "asking for its memory", device);
-      info.free_memory = free;
       devices.push_back(info);
     } catch (const DeviceError& error) {
-      why = error.what();  // in use by somebody alone, or broken: the others may do
+      why = error.what();  // broken: the others may do
     }
   }
-  if (restore && cudaSetDevice(before) != cudaSuccess) cudaGetLastError();
   return devices;
+}
+
+std::uint64_t cuda_free_memory(int device) {
+  cuda::choose_device(device);
+  std::size_t free = 0, total = 0;
+  cuda::check_cuda(cudaMemGetInfo(&free, &total), "asking for its memory", device);
+  return free;
 }
 
 }  // namespace pathbound

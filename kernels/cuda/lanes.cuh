@@ -36,12 +36,14 @@ struct Lanes {
   }
 };
 
-/// A lane's nodes for TreeStack, in shared memory: indexed at run time, they would otherwise lie in local memory.
+/// A lane's nodes for TreeStack, in shared memory: indexed at run time, they would otherwise lie in local memory. Each
+/// level of a warp takes 32 doubles, whatever R is: between trees of different R the warp synchronises.
 template <class R>
 struct SharedNodes {
-  double* first;  ///< of this lane
-  int stride;     ///< from level to level
-  __device__ __forceinline__ R& operator[](int level) const { return *reinterpret_cast<R*>(first + level * stride); }
+  R* first;  ///< of this lane
+  __device__ __forceinline__ R& operator[](int level) const {
+    return *reinterpret_cast<R*>(reinterpret_cast<char*>(first) + level * 32 * static_cast<int>(sizeof(double)));
+  }
 };
 
 /// Tree sum of a lane's E terms, those missing being no_term().

@@ -194,7 +194,7 @@ class LaneNoise {
       after = p;
 #pragma unroll
       for (int i = 0; i < pairs; ++i) after = after * pair[i].exp_a;
-      if (round + distance >= lanes.count) break;
+      if ((round + 1) * distance >= lanes.count) break;
       const R before = __shfl_up_sync(whole_warp, after, distance, lanes.count);
       p = lanes.lane >= distance ? before : carry;
     }

@@ -14,8 +14,13 @@ enum class Layout { registers, memory, dense };
 /// Threads of a CUDA block of the step kernels. (Those with x in memory need shared memory for their trees.)
 PATHBOUND_HD constexpr int step_threads(Layout layout) { return layout == Layout::registers ? 256 : 128; }
 
+/// Numbers from one path's coordinates to the next's: in memory in fours, so that a lane can read its four at once.
+PATHBOUND_HD constexpr int row_length(Layout layout, int dim) {
+  return layout == Layout::registers ? dim : (dim + 3) / 4 * 4;
+}
+
 /// Arrays of a wave have one entry for each of its paths; those "by record" n_checkpoints rows of them; those "by
-/// coordinate" dim consecutive entries for each path.
+/// coordinate" row_length consecutive entries for each path.
 template <class R>
 struct Segment {
   std::uint64_t first_path = 0;  ///< of the wave
@@ -38,11 +43,12 @@ struct Segment {
   std::uint8_t* alive = nullptr;  ///< 0: has diverged
 
   // Working memory of the kernels that keep no state in registers.
-  R* gradient = nullptr;               ///< by coordinate
-  R* sum = nullptr;                    ///< by coordinate: of the workers' messages
-  R* row_values = nullptr;             ///< n_rows for each path (logistic)
-  std::uint32_t* masks = nullptr;      ///< ceil(dim / 32) for each lane of each path (rand_k)
-  const R* rows_transposed = nullptr;  ///< ObjectiveSpec::rows, column by column
+  int outer_levels = 0, inner_levels = 0;  ///< of the trees in shared memory
+  R* gradient = nullptr;                   ///< by coordinate
+  R* sum = nullptr;                        ///< by coordinate: of the workers' messages
+  R* row_values = nullptr;                 ///< n_rows for each path (logistic)
+  std::uint32_t* masks = nullptr;          ///< ceil(dim / 32) for each lane of each path (rand_k)
+  const R* rows_transposed = nullptr;      ///< ObjectiveSpec::rows, column by column
   const double* rows_double_transposed = nullptr;
 
   // What the statistics are made of. A path that has diverged leaves NaN as its value.

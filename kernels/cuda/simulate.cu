@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cuda backend's driver. A curve's blocks of paths are cut into waves (nodes of the dyadic tree over blocks) that
 // fit a device's memory; devices take waves as they get free. A wave goes through time in segments: one launch of a
-// step kernel each, short enough for a display's watchdog and for Ctrl-C. While a segment runs, the statistics of the
-// one before are reduced on a second stream and come to the host, which has them ready when the next is launched.
+// step kernel each, short enough for a display's watchdog and for Ctrl-C, and the reduction of its statistics. There
+// are always two segments in the stream: while one runs, the host takes in what the one before has left (its histograms
+// on a stream of their own) and launches the next.
 #include <thrust/execution_policy.h>
 #include <thrust/for_each.h>
 #include <thrust/iterator/counting_iterator.h>
 #include <thrust/tabulate.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <exception>
-#include <memory>
 #include <mutex>
-#include <new>
 #include <thread>
 
 #include "kernels/collect.hpp"
@@ -41,6 +39,10 @@ struct Choice {
   bool one_coordinate = false;  ///< |grad f| is max_j |grad_j f|: the norm is not kept
   bool dense = false;
   double instructions = 0.0;  ///< of a path-step, roughly
+  double multiprocessors = 1.0;
+
+  /// With fewer lanes a device is not busy: eight warps for each of a multiprocessor's four schedulers.
+  double filling_lanes() const { return 8.0 * 4.0 * 32.0 * multiprocessors; }
 };
 
 template <class R>
@@ -63,6 +65,7 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
   const std::vector<Variant<R>> all = step_variants<R>();
   const int dim = spec.objective.dim;
   Choice<R> choice;
+  choice.multiprocessors = multiprocessors;
   choice.dense = spec.objective.kind == ObjectiveKind::least_squares || spec.objective.kind == ObjectiveKind::logistic;
   choice.one_coordinate = dim == 1 && !choice.dense;
   const bool scalar = choice.one_coordinate && spec.n_workers == 1 && !spec.affine && !spec.track_gradient &&
@@ -71,14 +74,16 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
   if (scalar && options.tile <= 1) {
     variant = find_variant(all, spec, true, Layout::registers, 1);
   } else {
-    // Four coordinates a lane use a Philox block best. With few paths, fewer a lane fill the device better.
+    // Four coordinates a lane use a Philox block best. With few paths, fewer a lane fill the device better. (Dense
+    // objectives keep a lane busy with every row and column.)
     int lanes = options.tile;
     if (lanes == 0) {
       lanes = 1;
-      const int most = choice.dense ? dim : (dim + 3) / 4;
+      const int useful = choice.dense ? std::max(dim, spec.objective.n_rows) : dim;
+      const int most = choice.dense ? useful : (dim + 3) / 4;
       while (lanes < 32 && lanes < most) lanes *= 2;
-      const double wanted = 2.0 * 4.0 * multiprocessors;  // warps: two for each of a multiprocessor's four schedulers
-      while (lanes < 32 && lanes < dim && static_cast<double>(spec.n_paths) * lanes / 32.0 < wanted) lanes *= 2;
+      const double paths = static_cast<double>(spec.n_paths) / static_cast<double>(options.devices.size());
+      while (lanes < 32 && lanes < useful && paths * lanes < choice.filling_lanes() / 4.0) lanes *= 2;
     }
     choice.lanes = lanes;
     Layout layout = Layout::registers;
@@ -121,12 +126,14 @@ Needs<R> needs_of(const SimSpec<R>& spec, const Choice<R>& choice) {
   const std::uint64_t dim = static_cast<std::uint64_t>(spec.objective.dim),
                       rows = static_cast<std::uint64_t>(spec.objective.n_rows);
   Needs<R> needs;
-  needs.fixed = 8 * static_cast<std::uint64_t>(spec.n_checkpoints) + sizeof(R) * (4 * dim + most_factors) +
-                sizeof(WorkerSpec<R>) * static_cast<std::uint64_t>(spec.n_workers) + (1 << 20);
+  needs.fixed = 8 * static_cast<std::uint64_t>(spec.n_checkpoints) + sizeof(R) * 4 * dim +
+                (4 + sizeof(WorkerSpec<R>)) * static_cast<std::uint64_t>(spec.n_workers) + (1 << 20);
+  if (spec.schedule != ScheduleKind::constant) needs.fixed += 2 * sizeof(R) * most_factors;
   if (choice.dense) needs.fixed += sizeof(R) * (dim * dim + 2 * rows * dim) + 8 * (rows * dim + rows + dim);
-  needs.path = sizeof(R) * (dim + 1) + 1;
+  const std::uint64_t row = static_cast<std::uint64_t>(row_length(choice.variant.layout, spec.objective.dim));
+  needs.path = sizeof(R) * (row + 1) + 1;
   if (choice.variant.layout != Layout::registers) {
-    needs.path += sizeof(R) * 2 * dim;
+    needs.path += sizeof(R) * 2 * row;
     if (spec.objective.kind == ObjectiveKind::logistic) needs.path += sizeof(R) * rows;
     if (spec.compressor == CompressorKind::rand_k)
       needs.path += 4 * ((dim + 31) / 32) * static_cast<std::uint64_t>(choice.lanes);
@@ -153,15 +160,22 @@ Sizes sizes_of(const SimSpec<R>& spec, const CudaOptions& options, const Choice<
            static_cast<std::uint64_t>(records) * (paths * needs.path_record + needs.record);
   };
   Sizes sizes;
-  // As large as fits, with room for a few records; a step of it should not take long; indices are 32-bit.
   int level = floor_log2(n_blocks);
   if ((std::uint64_t{1} << level) < n_blocks) ++level;
-  if (n_devices > 1) level = std::min(level, floor_log2(std::max<std::uint64_t>(1, n_blocks / (4 * n_devices))));
   if (options.wave_blocks > 0) level = std::min(level, floor_log2(options.wave_blocks));
   const auto blocks_of = [&](int l) { return std::min(n_blocks, std::uint64_t{1} << l); };
+  const auto lanes_of = [&](int l) { return static_cast<double>(blocks_of(l)) * block_paths * choice.lanes; };
+  // Several devices: a wave for each at least, and smaller ones for balance as long as they keep a device busy.
+  if (n_devices > 1) {
+    level = std::min(level, floor_log2(std::max<std::uint64_t>(1, n_blocks / n_devices)));
+    while (level > 0 && (n_blocks >> level) < 4 * n_devices && lanes_of(level - 1) >= choice.filling_lanes()) --level;
+  }
+  // Not larger than memory allows with room for a few records. Far more than keeps a device busy buys nothing but
+  // takes that room, and long steps (a slow multiprocessor does 2e9 instructions in a tenth of a second).
   const auto too_large = [&](int l) {
-    const double paths = static_cast<double>(blocks_of(l)) * block_paths;
-    return paths * choice.lanes > 0x1p30 || paths * choice.instructions > 2e10 ||
+    const bool busy = lanes_of(l - 1) >= choice.filling_lanes();
+    const double step = static_cast<double>(blocks_of(l)) * block_paths * choice.instructions;
+    return (busy && (lanes_of(l) > 32.0 * choice.filling_lanes() || step > 2e9 * choice.multiprocessors)) ||
            bytes(blocks_of(l), least_records) > budget;
   };
   while (level > 0 && too_large(level)) --level;
@@ -290,12 +304,13 @@ class DeviceRun {
             Shared& shared)
       : host_(spec), options_(options), choice_(choice), sizes_(sizes), shared_(shared), device_(spec) {
     const std::size_t paths = sizes.wave_blocks * block_paths, dim = static_cast<std::size_t>(spec.objective.dim);
-    x_ = DeviceArray<R>(paths * dim);
+    const std::size_t row = static_cast<std::size_t>(row_length(choice.variant.layout, spec.objective.dim));
+    x_ = DeviceArray<R>(paths * row);
     tracked_ = DeviceArray<R>(spec.track_gradient ? paths : 0);
     alive_ = DeviceArray<std::uint8_t>(paths);
     if (choice.variant.layout != Layout::registers) {
-      gradient_ = DeviceArray<R>(paths * dim);
-      sum_ = DeviceArray<R>(paths * dim);
+      gradient_ = DeviceArray<R>(paths * row);
+      sum_ = DeviceArray<R>(paths * row);
       if (spec.objective.kind == ObjectiveKind::logistic)
         row_values_ = DeviceArray<R>(paths * static_cast<std::size_t>(spec.objective.n_rows));
       if (spec.compressor == CompressorKind::rand_k)
@@ -354,6 +369,8 @@ class DeviceRun {
     int first_record = 0;
   };
 
+  /// Levels of a TreeStack that takes n nodes.
+  static int levels_of(int n) { return floor_log2(static_cast<std::uint64_t>(n)) + 1; }
   bool constant() const { return host_.schedule == ScheduleKind::constant; }
   int group_level() const { return std::min(shared_.groups.level, sizes_.wave_level); }
   /// Whether groups are nodes inside a wave (else the shared tree sees them).
@@ -383,7 +400,7 @@ class DeviceRun {
           steps = std::min(steps, host_.checkpoint_steps[record + sizes_.records] - step);
         if (choice_.variant.scalar) {
           const std::uint64_t whole = (step + steps) / scalar_steps * scalar_steps;
-          if (step + steps < end) steps = whole > step ? whole - step : scalar_steps;
+          if (step + steps < end) steps = whole - step;  // at least a few: `step` is whole, and so many records fit
         }
       }
       Segment<R>& segment = slot.segment;
@@ -431,6 +448,16 @@ class DeviceRun {
     Segment<R>& s = slot.segment;
     s.factor = static_cast<R>(-(host_.eta / host_.n_workers));
     s.limit = limit();
+    if (choice_.variant.layout != Layout::registers) {
+      const ObjectiveSpec<R>& f = host_.objective;
+      const int chunks = (f.dim - 1) / (s.lanes * choice_.variant.coordinates) + 1;
+      s.outer_levels = levels_of(chunks);
+      if (choice_.dense) {
+        s.outer_levels = std::max(
+            {s.outer_levels, levels_of((f.n_rows - 1) / s.lanes + 1), levels_of(f.n_rows / 8), levels_of(f.dim / 8)});
+        s.inner_levels = levels_of(f.dim / 8);
+      }
+    }
     s.x = x_.data();
     s.tracked = tracked_.data();
     s.alive = alive_.data();
@@ -456,46 +483,48 @@ class DeviceRun {
     slot.step_begin.record(stepping_);
     const unsigned threads = static_cast<unsigned>(step_threads(choice_.variant.layout));
     const std::uint64_t lanes = static_cast<std::uint64_t>(s.n_paths) * static_cast<unsigned>(s.lanes);
-    choice_.variant.kernel<<<static_cast<unsigned>((lanes + threads - 1) / threads), threads, 0, stepping_.get()>>>(
-        device_.spec, s);
+    choice_.variant.kernel<<<static_cast<unsigned>((lanes + threads - 1) / threads), threads,
+                             static_cast<std::size_t>(s.outer_levels + s.inner_levels) * threads * sizeof(double),
+                             stepping_.get()>>>(device_.spec, s);
     check_cuda(cudaGetLastError(), "launching a step kernel");
     slot.step_end.record(stepping_);
-    slot.step_end.hold(reducing_);
     slot.merges = 0;
     if (s.n_checkpoints > 0) reduce(slot);
-    slot.done.record(reducing_);
+    slot.done.record(stepping_);
     slot.busy = true;
   }
 
   void reduce(Slot& slot) {
     const Segment<R>& s = slot.segment;
     const std::int64_t records = s.n_checkpoints;
-    const cudaStream_t stream = reducing_.get();
-    slot.statistics_begin.record(reducing_);
+    const cudaStream_t stream = stepping_.get();
+    slot.statistics_begin.record(stepping_);
     check_cuda(
         cudaMemsetAsync(slot.counts.data(), 0,
                         static_cast<std::size_t>(records) * static_cast<std::size_t>(histogram_bins) * 4, stream),
         "clearing histograms");
     RecordTable level{tables_[0].data(), static_cast<std::int64_t>(wave_blocks_), records};
     const unsigned blocks_each = statistics_threads;  // 32 a warp
+    const bool doubles = choice_.dense || sizeof(R) == 8 || s.norm != nullptr;
+    const std::size_t shared = statistics_threads / 32 * transpose_words * (doubles ? 8 : 4);
     const dim3 grid(static_cast<unsigned>((wave_blocks_ + blocks_each - 1) / blocks_each),
                     static_cast<unsigned>(records));
     if (choice_.dense) {
       statistics_kernel<R, double>
-          <<<grid, statistics_threads, 0, stream>>>(device_.spec, s, s.value_double, level, slot.counts.data());
+          <<<grid, statistics_threads, shared, stream>>>(device_.spec, s, s.value_double, level, slot.counts.data());
     } else {
       statistics_kernel<R, R>
-          <<<grid, statistics_threads, 0, stream>>>(device_.spec, s, s.value, level, slot.counts.data());
+          <<<grid, statistics_threads, shared, stream>>>(device_.spec, s, s.value, level, slot.counts.data());
     }
     check_cuda(cudaGetLastError(), "launching the statistics kernel");
-    slot.statistics_end.record(reducing_);
+    slot.statistics_end.record(stepping_);
     for (int l = 0;; ++l) {
       if (groups_inside() && l == shared_.groups.level)
         check_cuda(
             cudaMemcpyAsync(slot.groups.data(), level.words, static_cast<std::size_t>(2 * records * level.nodes) * 8,
                             cudaMemcpyDeviceToHost, stream),
             "copying group sums");
-      if (level.nodes == 1 && (l >= shared_.groups.level || !groups_inside())) break;
+      if (level.nodes == 1) break;
       const RecordTable above{tables_[(l + 1) & 1].data(), (level.nodes + 1) / 2, records};
       check_thrust("merging records", [&] {
         thrust::for_each_n(thrust::cuda::par_nosync.on(stream), thrust::counting_iterator<std::int64_t>(0),
@@ -518,7 +547,7 @@ class DeviceRun {
     const double step_seconds = slot.step_end.since(slot.step_begin);
     if (steps > 0) {
       seconds_per_step_ = step_seconds / static_cast<double>(steps);
-      launched_steps_ = static_cast<double>(steps);
+      launched_steps_ = std::max(launched_steps_, static_cast<double>(steps));
     }
     step_seconds_ += step_seconds;
     ++launches_;
@@ -548,8 +577,8 @@ class DeviceRun {
       low = std::min(low, histogram_bin(static_cast<float>(r.min)));
       high = std::max(high, histogram_bin(static_cast<float>(r.max)));
     }
-    if (groups_inside()) {
-      const std::uint64_t whole = std::uint64_t{1} << shared_.groups.level;
+    const std::uint64_t whole = std::uint64_t{1} << shared_.groups.level;
+    if (groups_inside() && wave_blocks_ >= whole) {
       const std::size_t nodes = static_cast<std::size_t>((wave_blocks_ + whole - 1) / whole);
       for (std::size_t c = 0; c < n; ++c)
         for (std::size_t g = 0; g < nodes; ++g)
@@ -587,7 +616,7 @@ class DeviceRun {
   DeviceArray<std::uint32_t> masks_;
   DeviceArray<std::uint64_t> tables_[2];
   Slot slots_[2];
-  Stream stepping_, reducing_, copying_;
+  Stream stepping_, copying_;
   Records records_;  // of the wave
   std::vector<std::uint32_t> band_;
   std::uint64_t wave_first_ = 0, wave_blocks_ = 0;
@@ -614,7 +643,8 @@ void require_kernel(const Variant<R>& variant) {
 template <class R>
 CudaPlan plan_cuda(const SimSpec<R>& spec, const CudaOptions& options, const DeviceInfo& device) {
   const cuda::Choice<R> choice = cuda::choose(spec, options, device.multiprocessors);
-  const cuda::Sizes sizes = cuda::sizes_of(spec, options, choice, device.free_memory, options.devices.size());
+  const std::uint64_t memory = device.free_memory > 0 ? device.free_memory : cuda_free_memory(device.id);
+  const cuda::Sizes sizes = cuda::sizes_of(spec, options, choice, memory, options.devices.size());
   CudaPlan plan;
   plan.kernel = choice.variant.name;
   plan.tile = choice.lanes;
@@ -633,10 +663,7 @@ SimResult simulate_cuda(const SimSpec<R>& spec, const CudaOptions& options) {
   std::uint64_t free_memory = ~std::uint64_t{0};
   int multiprocessors = 0;
   for (const int id : options.devices) {
-    cuda::choose_device(id);
-    std::size_t free = 0, total = 0;
-    cuda::check_cuda(cudaMemGetInfo(&free, &total), "asking for its memory", id);
-    free_memory = std::min<std::uint64_t>(free_memory, free);
+    free_memory = std::min(free_memory, cuda_free_memory(id));
     int count = 0;
     cuda::check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, id), "asking for its properties",
                      id);

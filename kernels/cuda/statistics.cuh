@@ -42,12 +42,10 @@ struct RecordTable {
 
 /// Threads of a CUDA block of the statistics kernel: each warp reduces one checkpoint of 32 blocks of paths, a block a
 /// lane, without a shuffle.
-inline constexpr int statistics_threads = 128;
-
-/// 32 x 32 values on their way from path by path to block by block.
-struct TransposeBuffer {
-  double v[32 * 33];
-};
+inline constexpr int statistics_threads = 64;
+/// 32 x 32 values on their way from path by path to block by block: a warp's shared memory, in values of the larger of
+/// the types that pass through it. Rows are 33 long: no bank is asked twice.
+inline constexpr int transpose_words = 32 * 33;
 
 /// One lane's 32 values: value(i), i = 0 .. 31, is the value of path i of the lane's block.
 template <class T>
@@ -56,10 +54,10 @@ struct BlockValues {
   __device__ __forceinline__ T operator()(int i) const { return v[i]; }
 };
 
-/// Puts the values of 32 blocks (those that exist) into the buffer. Rows are 33 long: no bank is asked twice.
+/// Puts the values of 32 blocks (those that exist) into the warp's buffer.
 template <class T>
-__device__ __forceinline__ BlockValues<T> transpose(TransposeBuffer& buffer, const T* values, int blocks) {
-  T* v = reinterpret_cast<T*>(buffer.v);
+__device__ __forceinline__ BlockValues<T> transpose(void* buffer, const T* values, int blocks) {
+  T* v = static_cast<T*>(buffer);
   const int lane = static_cast<int>(threadIdx.x) & 31;
   __syncwarp();  // the values before have been read
   for (int b = 0; b < blocks; ++b) v[b * 33 + lane] = values[b * 32 + lane];
@@ -81,8 +79,9 @@ template <class R, class Value>
 __global__ void __launch_bounds__(statistics_threads)
     statistics_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment,
                       const Value* values, RecordTable table, std::uint32_t* counts) {
-  __shared__ TransposeBuffer buffers[statistics_threads / 32];
-  TransposeBuffer& buffer = buffers[threadIdx.x / 32];
+  extern __shared__ double buffers[];
+  const bool doubles = sizeof(Value) == 8 || sizeof(R) == 8 || segment.norm != nullptr;
+  void* const buffer = reinterpret_cast<char*>(buffers) + threadIdx.x / 32 * transpose_words * (doubles ? 8 : 4);
   const int lane = static_cast<int>(threadIdx.x) & 31;
   const std::int64_t first =
       (static_cast<std::int64_t>(blockIdx.x) * (statistics_threads / 32) + threadIdx.x / 32) * 32;

@@ -12,13 +12,6 @@
 
 namespace pathbound::cuda {
 
-/// Coordinates are at most 2^16, of dense objectives 2^10, rows 2^24: levels of a tree over chunks of them, and of one
-/// over a lane's own eights inside it.
-PATHBOUND_HD constexpr int outer_levels(Layout layout) {
-  return layout == Layout::registers ? 0 : layout == Layout::memory ? 15 : 25;
-}
-PATHBOUND_HD constexpr int inner_levels(Layout layout) { return layout == Layout::dense ? 8 : 0; }
-
 /// S: of a dense objective in double.
 template <class R, Layout layout>
 using ValueOf = std::conditional_t<layout == Layout::dense, double, R>;
@@ -32,9 +25,42 @@ struct SharedMemory {
   double norm[2][paths];
   R largest[2][paths];
   R largest_so_far[2][paths];
-  double nodes[layout == Layout::registers ? 1 : outer_levels(layout) + inner_levels(layout)]
-              [layout == Layout::registers ? 1 : threads];
 };
+
+/// A lane's E neighbouring numbers in memory, of which the first `count` exist; the rest are zeros. In one access where
+/// all do (addresses are multiples of E).
+template <int E, class R>
+__device__ __forceinline__ void load_row(const R* p, int count, R (&v)[E]) {
+  static_assert(E == 4);
+  if (count >= E) {
+    if constexpr (sizeof(R) == 4) {
+      const float4 all = *reinterpret_cast<const float4*>(p);
+      v[0] = all.x, v[1] = all.y, v[2] = all.z, v[3] = all.w;
+    } else {
+      const double2 low = reinterpret_cast<const double2*>(p)[0], high = reinterpret_cast<const double2*>(p)[1];
+      v[0] = low.x, v[1] = low.y, v[2] = high.x, v[3] = high.y;
+    }
+  } else {
+#pragma unroll
+    for (int e = 0; e < E; ++e) v[e] = e < count ? p[e] : R(0);
+  }
+}
+template <int E, class R>
+__device__ __forceinline__ void store_row(R* p, int count, const R (&v)[E]) {
+  static_assert(E == 4);
+  if (count >= E) {
+    if constexpr (sizeof(R) == 4) {
+      *reinterpret_cast<float4*>(p) = make_float4(v[0], v[1], v[2], v[3]);
+    } else {
+      reinterpret_cast<double2*>(p)[0] = make_double2(v[0], v[1]);
+      reinterpret_cast<double2*>(p)[1] = make_double2(v[2], v[3]);
+    }
+  } else {
+#pragma unroll
+    for (int e = 0; e < E; ++e)
+      if (e < count) p[e] = v[e];
+  }
+}
 
 template <class R, int E, bool any_law, Layout layout>
 class TileRun {
@@ -50,8 +76,7 @@ class TileRun {
         noise_(spec, segment.first_path + local_),
         words_(spec.seed, segment.first_path + local_),
         subsets_(make_subsets()) {
-    // Lanes beyond the wave do what the others do, on the memory of its last path's neighbours: nothing they may touch.
-    const std::int64_t first = static_cast<std::int64_t>(exists_ ? local_ : 0) * spec.objective.dim;
+    const std::int64_t first = static_cast<std::int64_t>(exists_ ? local_ : 0) * row_length(layout, spec.objective.dim);
     x_of_path_ = segment.x + first;
     if constexpr (layout != Layout::registers) {
       g_of_path_ = segment.gradient + first;
@@ -60,8 +85,7 @@ class TileRun {
   }
 
   __device__ __forceinline__ void run() {
-    // Whole paths that do not exist share a warp with nobody who does when the wave's lanes fill it (they do: a wave
-    // is a multiple of 32 paths). Without barriers of the CUDA block they could go home.
+    // The lanes beyond the wave fill whole warps (it has a multiple of 32 paths): those only wait at the barriers.
     if (exists_) load_state();
     int next = 0;
     for (std::uint64_t k = segment_.first_step;; ++k) {
@@ -88,13 +112,20 @@ class TileRun {
     }
   }
 
+  /// Level `from` and those above of the trees in shared memory.
+  template <class T>
+  __device__ __forceinline__ SharedNodes<T> nodes(int from) const {
+    extern __shared__ double levels[];
+    const int warp = static_cast<int>(threadIdx.x) / 32, all = segment_.outer_levels + segment_.inner_levels;
+    return {reinterpret_cast<T*>(levels + (warp * all + from) * 32) + (threadIdx.x & 31)};
+  }
   template <class T>
   __device__ __forceinline__ SharedNodes<T> outer_nodes() const {
-    return {&shared_.nodes[0][threadIdx.x], threads};
+    return nodes<T>(0);
   }
   template <class T>
   __device__ __forceinline__ SharedNodes<T> inner_nodes() const {
-    return {&shared_.nodes[outer_levels(layout)][threadIdx.x], threads};
+    return nodes<T>(segment_.outer_levels);
   }
 
   // ---- coordinates
@@ -107,11 +138,8 @@ class TileRun {
       for (int base = 0; base < dim(); base += lanes_.count * E) {
         const int c = base + lanes_.lane * E;
         R x[E], g[E];
-#pragma unroll
-        for (int e = 0; e < E; ++e) {
-          x[e] = c + e < dim() ? x_of_path_[c + e] : R(0);
-          g[e] = c + e < dim() ? g_of_path_[c + e] : R(0);
-        }
+        load_row(x_of_path_ + c, dim() - c, x);
+        load_row(g_of_path_ + c, dim() - c, g);
         use(c, x, g);
       }
     }
@@ -153,8 +181,13 @@ class TileRun {
 #pragma unroll
           for (int e = 0; e < E; ++e) g_[e] = f.gradient(x_[e], lanes_.lane * E + e < dim() ? lanes_.lane * E + e : 0);
         } else {
-          for (int base = lanes_.lane * E; base < dim(); base += lanes_.count * E)
-            for (int c = base; c < base + E && c < dim(); ++c) g_of_path_[c] = f.gradient(x_of_path_[c], c);
+          for (int c = lanes_.lane * E; c < dim(); c += lanes_.count * E) {
+            R x[E];
+            load_row(x_of_path_ + c, dim() - c, x);
+#pragma unroll
+            for (int e = 0; e < E; ++e) x[e] = f.gradient(x[e], c + e < dim() ? c + e : 0);
+            store_row(g_of_path_ + c, dim() - c, x);
+          }
         }
       });
     }
@@ -213,12 +246,11 @@ class TileRun {
     if (spec_.affine) {
       mean_square = sum_over_coordinates<R>([&](int, R, R g) { return g * g; }) / static_cast<R>(dim());
     }
-    R sum[E];  // Registers only
+    R sum[E];
 #pragma unroll
     for (int e = 0; e < E; ++e) sum[e] = R(0);
     if constexpr (layout != Layout::registers) {
-      for (int base = lanes_.lane * E; base < dim(); base += lanes_.count * E)
-        for (int c = base; c < base + E && c < dim(); ++c) sum_of_path_[c] = R(0);
+      for (int c = lanes_.lane * E; c < dim(); c += lanes_.count * E) store_row(sum_of_path_ + c, dim() - c, sum);
     }
     std::uint64_t message = k * static_cast<std::uint32_t>(spec_.n_workers);
     for (int i = 0; i < spec_.n_workers; ++i, ++message) {
@@ -235,9 +267,11 @@ class TileRun {
 #pragma unroll
           for (int e = 0; e < E; ++e) sum[e] = sum[e] + z[e];
         } else {
+          R so_far[E];
+          load_row(sum_of_path_ + c, dim() - c, so_far);
 #pragma unroll
-          for (int e = 0; e < E; ++e)
-            if (c + e < dim()) sum_of_path_[c + e] = sum_of_path_[c + e] + z[e];
+          for (int e = 0; e < E; ++e) so_far[e] = so_far[e] + z[e];
+          store_row(sum_of_path_ + c, dim() - c, so_far);
         }
       });
     }
@@ -245,8 +279,14 @@ class TileRun {
 #pragma unroll
       for (int e = 0; e < E; ++e) x_[e] = fma(factor, sum[e], x_[e]);
     } else {
-      for (int base = lanes_.lane * E; base < dim(); base += lanes_.count * E)
-        for (int c = base; c < base + E && c < dim(); ++c) x_of_path_[c] = fma(factor, sum_of_path_[c], x_of_path_[c]);
+      for (int c = lanes_.lane * E; c < dim(); c += lanes_.count * E) {
+        R x[E];
+        load_row(x_of_path_ + c, dim() - c, x);
+        load_row(sum_of_path_ + c, dim() - c, sum);
+#pragma unroll
+        for (int e = 0; e < E; ++e) x[e] = fma(factor, sum[e], x[e]);
+        store_row(x_of_path_ + c, dim() - c, x);
+      }
     }
   }
 
@@ -294,6 +334,7 @@ class TileRun {
       return lanes_.tree_sum(tree_sum_of_lane(terms));
     } else {
       SharedNodes<T> nodes = outer_nodes<T>();
+      __syncwarp();  // a tree of another type may have been there
       TreeStack<T, SharedNodes<T>> sum(nodes);
       for_chunks([&](int c, const R(&x)[E], const R(&g)[E]) {
         T terms[E];
@@ -310,6 +351,7 @@ class TileRun {
     const ObjectiveSpec<R>& f = spec_.objective;
     const auto error = [&](int j) { return static_cast<double>(x_of_path_[j]) - f.x_star_double[j]; };
     SharedNodes<double> outer = outer_nodes<double>(), inner = inner_nodes<double>();
+    __syncwarp();  // a tree of another type may have been there
     TreeStack<double, SharedNodes<double>> rows(outer);
     for (int base = 0; base < f.n_rows; base += lanes_.count) {
       const int r = base + lanes_.lane;
@@ -415,7 +457,7 @@ class TileRun {
 };
 
 template <class R, int E, bool any_law, Layout layout>
-__global__ void __launch_bounds__(step_threads(layout), 2)
+__global__ void __launch_bounds__(step_threads(layout), sizeof(R) == 8 ? 1 : 2)
     tile_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment) {
   __shared__ SharedMemory<R, layout> shared;
   TileRun<R, E, any_law, layout>(spec, segment, shared).run();

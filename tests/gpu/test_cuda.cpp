@@ -149,6 +149,35 @@ TEST(Cuda, FewPathsOfManyCoordinatesTakeMoreLanes) {
   EXPECT_EQ(tile("4096", 1000), 32);
 }
 
+TEST(Cuda, WavesAndSeveralDevicesKeepEachDeviceBusy) {
+  DeviceInfo large;
+  large.multiprocessors = 132;
+  large.free_memory = std::uint64_t{64} << 30;
+  const auto quadratic = [](int d) {
+    return "kind = \"quadratic\"\ndim = " + std::to_string(d) +
+           "\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }";
+  };
+  const auto plan = [&](const std::string& paths, int dim, const std::string& count, std::size_t n_devices) {
+    Prepared<float> prepared(text_of("float", "paths = " + paths + "\nsteps = 9", quadratic(dim), "",
+                                     "count = " + count, "method = \"dsgd\"\neta = 0.1"));
+    CudaOptions options;
+    options.devices.clear();
+    for (std::size_t i = 0; i < n_devices; ++i) options.devices.push_back(static_cast<int>(i));
+    return plan_cuda(prepared.curve.spec, options, large);
+  };
+  const double busy = 132 * 4 * 8 * 32;  // lanes: eight warps a scheduler
+  // An expensive step must not shrink the wave below what keeps the device busy.
+  EXPECT_GE(static_cast<double>(plan("10000", 65536, "100", 1).wave_paths * 32), std::min(busy, 10000.0 * 32) / 2);
+  // Few paths: one wave for each device, in one round.
+  EXPECT_EQ(plan("1024", 64, "2", 1).waves, 1u);
+  EXPECT_EQ(plan("1024", 64, "2", 2).waves, 2u);
+  EXPECT_EQ(plan("1024", 64, "2", 4).waves, 4u);
+  // Many: smaller waves for balance, each enough for a device.
+  const CudaPlan many = plan("16777216", 1, "1", 3);
+  EXPECT_GE(many.waves, 12u);
+  EXPECT_GE(static_cast<double>(many.wave_paths), busy);
+}
+
 TEST(Cuda, PlansKeepToTheMemoryOfTheDeviceAndRefuseWhatCannotFit) {
   Prepared<float> prepared(
       text_of("float", "paths = 1000000\nsteps = 1000\ncheckpoints = 1000",

@@ -1,0 +1,513 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of the cuda backend that need no device: registers, and instructions.
+
+  gpu_figures.py [--check | --write] [--arch sm_80,...] [registers] [profile]
+
+registers   what ptxas makes of each kernel for sm_75, sm_80, sm_90, sm_120 (--arch: only these): registers, spills,
+            stack, shared memory, and the warps that fit on a multiprocessor. Needs nvcc.
+profile     what the jobs of bench_throughput execute, counted by the emulator (scripts/emulated.sh) in the PTX of
+            build/ptx/pathbound: instructions a path-step, active lanes, bytes per written sector, bank conflicts.
+            Needs that program and the emulator's source.
+Both when neither is named. The figures are printed;
+  --write   stores them: bench/device_figures.json, the tables of docs/gpu.md between their markers, and (profile)
+            bench/device_instructions.txt
+  --check   holds them against bench/device_figures.json: no spills, no stack; at least 31 active lanes; instructions at
+            most 3% above the stored; whole sectors written at records; no bank conflicts in the statistics
+Exit status: 0; 1 when a check fails or something does not run; 77 when what a part needs is missing and no part ran.
+"""
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+STORED = ROOT / "bench/device_figures.json"
+INSTRUCTIONS = ROOT / "bench/device_instructions.txt"
+PAGE = ROOT / "docs/gpu.md"
+PROGRAM = ROOT / "build/ptx/pathbound"
+
+LEAST_LANES = 31.0
+MOST_GROWTH = 1.03
+FULL_SECTOR = 32.0  # bytes
+
+
+class Missing(Exception):
+    """A part cannot run here."""
+
+
+def fail(message):
+    sys.exit(f"gpu_figures: {message}")
+
+
+def first_number(path, pattern):
+    """The numbers of the first match of `pattern` in a source file."""
+    found = re.search(pattern, (ROOT / path).read_text())
+    if not found:
+        fail(f"{path} has no {pattern!r} any more")
+    return [int(group) for group in found.groups()]
+
+
+# ---------------------------------------------------------------------------------------------------- registers
+# Of a multiprocessor, from the CUDA programming guide ("Technical Specifications per Compute Capability"): threads,
+# blocks, KB of shared memory. All have 65536 registers, given out to each of four schedulers' warps 256 at a time.
+LIMITS = {
+    "sm_75": (1024, 16, 64),
+    "sm_80": (2048, 32, 164),
+    "sm_86": (1536, 16, 100),
+    "sm_89": (1536, 24, 100),
+    "sm_90": (2048, 32, 228),
+    "sm_100": (2048, 32, 228),
+    "sm_120": (1536, 24, 100),
+}
+ARCHITECTURES = ["sm_75", "sm_80", "sm_90", "sm_120"]
+
+
+def active_warps(arch, threads, registers, shared):
+    """Warps of a kernel that a multiprocessor holds at once, and at most."""
+    most_threads, most_blocks, kilobytes = LIMITS[arch]
+    warps = (threads + 31) // 32
+    registers_of_warp = (registers + 7) // 8 * 8 * 32
+    blocks = min(most_blocks, most_threads // (32 * warps), 65536 // 4 // registers_of_warp * 4 // warps)
+    if arch != "sm_75" or shared > 0:
+        reserved = 0 if arch == "sm_75" else 1024  # a block, for the system
+        shared = (shared + reserved + 255) // 256 * 256
+        blocks = min(blocks, kilobytes * 1024 // shared)
+    return blocks * warps, most_threads // 32
+
+
+def find_nvcc():
+    for candidate in ["nvcc"] + [
+        os.path.join(os.environ.get(name) or "/usr/local/cuda", "bin/nvcc") for name in ("CUDA_PATH", "CUDA_HOME")
+    ]:
+        found = shutil.which(candidate)
+        if found:
+            return found
+    raise Missing("no nvcc on PATH, in CUDA_PATH, in CUDA_HOME or in /usr/local/cuda")
+
+
+def short(name):
+    """A demangled name without namespaces and arguments."""
+    name = name.replace("(anonymous namespace)::", "")
+    name = re.sub(r"\b(?:\w+::)+", "", name)
+    return re.sub(r"^void ", "", name)
+
+
+def kernel_names():
+    """Template arguments -> name in variants.def, and threads of a block; in the order of that file."""
+    registers, other = first_number("kernels/cuda/segment.cuh", r"layout == Layout::registers \? (\d+) : (\d+)")
+    found = re.search(r"enum class Layout \{ ([\w, ]+) \}", (ROOT / "kernels/cuda/segment.cuh").read_text())
+    layouts = found.group(1).split(", ")
+    names = {}
+    for line in (ROOT / "kernels/cuda/variants.def").read_text().splitlines():
+        words = re.fullmatch(r"(SCALAR|TILE)\((.*)\)", line.strip())
+        if not words:
+            continue
+        kind, (name, real, *rest) = words.group(1), words.group(2).split(", ")
+        if kind == "SCALAR":
+            names[f"scalar_kernel<{real}, {rest[0]}, {rest[1]}>"] = (name, registers)
+        else:
+            coordinates, any_law, layout = rest
+            arguments = f"{real}, {coordinates}, {any_law}, (Layout){layouts.index(layout)}"
+            names[f"tile_kernel<{arguments}>"] = (name, registers if layout == "registers" else other)
+    return names
+
+
+def name_of(kernel, names):
+    """Name of a kernel and threads of its block; None when it is not ours."""
+    if "::static_kernel<" in kernel and "pathbound::" in kernel:  # CUB's loop around a function object of ours
+        return re.search(r"pathbound::cuda::(\w+(?:<\w+>)?)", kernel).group(1), 256
+    if not re.match(r"(void )?pathbound::", kernel):
+        return None
+    plain = re.match(r"\w+(?:<.*?>(?=\())?", short(kernel)).group()
+    if plain in names:
+        return names[plain]
+    if plain.startswith("statistics_kernel"):
+        return plain, first_number("kernels/cuda/statistics.cuh", r"statistics_threads = (\d+)")[0]
+    if plain.startswith(("curand_words", "function_values")):
+        return plain, first_number("kernels/cuda/answers.cu", r"threads = (\d+)")[0]
+    fail(f"kernel {plain} is neither in variants.def nor known to scripts/gpu_figures.py")
+
+
+def compile_one(nvcc, source, arch, folder):
+    """What ptxas says about each entry function of a source; the flags are those of cmake/cuda.cmake."""
+    command = [nvcc, "-cubin", f"-arch={arch}", "-std=c++20", "-O3", "-DNDEBUG", "-fmad=false", f"-I{ROOT}"]
+    command += ["-Xcompiler=-ffp-contract=off", "-Xptxas=-v", "-o", f"{folder}/{source.stem}.{arch}.cubin", source]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        fail(f"{source.name} does not compile for {arch}:\n{done.stderr[-4000:]}")
+    return done.stderr
+
+
+def parse_ptxas(text, names):
+    text = subprocess.run(["c++filt"], input=text, capture_output=True, text=True, check=True).stdout
+    kernels = {}
+    for entry in text.split("Compiling entry function '")[1:]:
+        named = name_of(entry[: entry.index("' for '")], names)
+        if named is None:
+            continue
+        name, threads = named
+
+        def total(pattern):
+            return sum(int(n) for n in re.findall(pattern, entry))
+
+        # "Function properties" are those of the kernel and of what it calls.
+        figures = {
+            "threads": threads,
+            "registers": total(r"Used (\d+) registers"),
+            "spill_bytes": total(r"(\d+) bytes spill stores") + total(r"(\d+) bytes spill loads"),
+            "stack_bytes": total(r"(\d+) bytes stack frame"),
+            "shared_bytes": total(r"(\d+) bytes smem"),
+        }
+        before = kernels.setdefault(name, figures)  # CUB: several instantiations
+        for key, value in figures.items():
+            before[key] = max(before[key], value)
+    return kernels
+
+
+def measure_registers(architectures):
+    nvcc = find_nvcc()
+    if not shutil.which("c++filt"):
+        raise Missing("no c++filt (binutils)")
+    release = re.search(r"release ([\d.]+)", subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout)
+    known = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True).stdout.split()
+    for arch in architectures:
+        if arch not in LIMITS or arch not in known:
+            fail(f"--arch {arch}: not known to {'nvcc' if arch in LIMITS else 'scripts/gpu_figures.py'}")
+    names = kernel_names()
+    result = {}
+    sources = sorted((ROOT / "kernels/cuda").glob("*.cu"), key=lambda path: "double" not in path.name)  # longest first
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        pairs = [(arch, source) for arch in architectures for source in sources]
+        jobs = [(arch, pool.submit(compile_one, nvcc, source, arch, folder)) for arch, source in pairs]
+        for arch, job in jobs:
+            result.setdefault(arch, {}).update(parse_ptxas(job.result(), names))
+    for arch, kernels in result.items():
+        missing = [name for name, _ in names.values() if name not in kernels]
+        if missing:
+            fail(f"{arch}: not compiled, though in variants.def: {', '.join(missing)}")
+        order = [name for name, _ in names.values()]
+        order += sorted(set(kernels) - set(order))
+        result[arch] = {name: kernels[name] for name in order}
+        for figures in kernels.values():
+            warps, most = active_warps(arch, figures["threads"], figures["registers"], figures["shared_bytes"])
+            figures["warps"], figures["most_warps"] = warps, most
+    return {"toolkit": release.group(1) if release else "?", "architectures": result}
+
+
+def table_of_registers(figures):
+    architectures = figures["architectures"]
+    order = sorted(architectures, key=lambda arch: int(arch[3:]))
+    lines = [
+        f"CUDA {figures['toolkit']}: registers a thread, and active of the warps that a multiprocessor can hold.",
+        "",
+        "| kernel | threads | shared memory | " + " | ".join(order) + " |",
+        "|---|---|---|" + "---|" * len(order),
+    ]
+    bad = []
+    for name, first in architectures[order[0]].items():
+        cells = []
+        for arch in order:
+            one = architectures[arch].get(name)
+            cells.append(f"{one['registers']}: {one['warps']}/{one['most_warps']}" if one else "-")
+            if one and one["spill_bytes"] + one["stack_bytes"] > 0:
+                spills, stack = one["spill_bytes"], one["stack_bytes"]
+                bad.append(f"**`{name}` for {arch}: {spills} bytes of spills, stack of {stack} bytes**")
+        lines.append(f"| `{name}` | {first['threads']} | {first['shared_bytes']} | " + " | ".join(cells) + " |")
+    lines += [""] + (bad or ["No kernel spills or has a stack frame."])
+    return lines
+
+
+def check_registers(figures, stored):
+    failures, hints = [], []
+    before = stored.get("registers", {"architectures": {}})
+    for arch, kernels in figures["architectures"].items():
+        for name, one in kernels.items():
+            if one["spill_bytes"] > 0:
+                failures.append(f"{arch} {name}: {one['spill_bytes']} bytes of spills")
+            if one["stack_bytes"] > 0:
+                failures.append(f"{arch} {name}: a stack frame of {one['stack_bytes']} bytes")
+            old = before["architectures"].get(arch, {}).get(name)
+            if old is None:
+                hints.append(f"{arch} {name}: not among the stored figures")
+            elif old["warps"] != one["warps"]:
+                hints.append(
+                    f"{arch} {name}: {one['registers']} registers, {one['warps']} active warps; "
+                    f"stored: {old['registers']} and {old['warps']} (CUDA {before['toolkit']})"
+                )
+    return failures, hints
+
+
+# ------------------------------------------------------------------------------------------------------ profile
+# The jobs of bench_throughput with fewer paths: name, experiment, its --set, paths, and the lanes a path takes with as
+# many paths as bench_throughput has (the choice depends on their number).
+JOBS = [
+    ("J1", "performance_j1", [], 4096, None),
+    ("J1_double", "performance_j1", ["precision=double"], 2048, None),
+    ("J2_direct", "performance_j2", [], 1024, 16),
+    ("J3_direct", "performance_j3", [], 1024, 16),
+    ("J3_direct_nu3", "performance_j3", ["noise.nu=3.0"], 1024, 16),
+]
+PROBE_PATHS, PROBE_STEPS = 256, 40
+
+
+def profile(experiment, settings, paths, lanes, folder):
+    """Runs an experiment under the emulator: its counters by kernel."""
+    file = pathlib.Path(folder) / "profile.json"
+    file.unlink(missing_ok=True)
+    settings_of_caller = ("PTXEMU_", "PATHBOUND_TILE", "PATHBOUND_LAUNCH_SECONDS")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(settings_of_caller)}
+    environment |= {"PTXEMU_PROFILE": str(file), "PTXEMU_ARCH": "80", "PATHBOUND_LAUNCH_SECONDS": "1000"}
+    if lanes:
+        environment["PATHBOUND_TILE"] = str(lanes)
+    command = ["bash", ROOT / "scripts/emulated.sh", PROGRAM, "run", experiment, "--backend", "cuda", "--quiet"]
+    command += ["--paths", str(paths), "-o", f"{folder}/results"]
+    for setting in settings:
+        command += ["--set", setting]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode == 77:
+        raise Missing(done.stderr.strip())
+    if done.returncode != 0 or not file.exists():
+        fail(f"{experiment} under the emulator: exit status {done.returncode}\n{done.stdout}{done.stderr}"[-4000:])
+    return json.loads(file.read_text())["kernels"]
+
+
+def of_part(kernels, words):
+    return [kernel for kernel in kernels if any(word in kernel["kernel"] for word in words)]
+
+
+def step_kernel(kernels, what):
+    found = of_part(kernels, ["pathbound::cuda::scalar_kernel<", "pathbound::cuda::tile_kernel<"])
+    if len(found) != 1:
+        fail(f"{what}: {len(found)} step kernels ran")
+    if found[0]["launches"] != 1:  # how many would depend on the machine's speed, and the counts on how many
+        fail(f"{what}: {found[0]['launches']} launches instead of one, in spite of PATHBOUND_LAUNCH_SECONDS")
+    return found[0]
+
+
+def write_probe(experiment, folder):
+    """The experiment with an objective whose coefficients are not read from memory: x^4/4."""
+    text = (ROOT / "bench/experiments" / f"{experiment}.toml").read_text()
+    text = re.sub(r"^spectrum = .*\n", "", text.replace('kind = "quadratic"', 'kind = "quartic"'), flags=re.M)
+    path = pathlib.Path(folder) / f"{experiment}.toml"
+    path.write_text(text)
+    return path
+
+
+def bytes_per_written_sector(experiment, settings, lanes, folder):
+    """Of the step kernel's writes at records: 32 when it writes whole sectors.
+
+    The emulator counts reads and writes together. Two runs that differ only in their number of records have the same
+    reads but for those of the record steps, which are the same word for all lanes: one sector each.
+    """
+    probe = write_probe(experiment, folder)
+    few, many = (
+        step_kernel(
+            profile(probe, settings + [f"steps={PROBE_STEPS}", f"checkpoints={n}"], PROBE_PATHS, lanes, folder), "probe"
+        )
+        for n in (4, 20)
+    )
+
+    def more(*keys):
+        values = []
+        for kernel in (few, many):
+            for key in keys:
+                kernel = kernel.get(key, {})
+            values.append(kernel or 0)
+        return values[1] - values[0]
+
+    sectors = more("global", "sectors") - more("by_class", "load_global", "warp")
+    written = more("global", "bytes") - 8 * more("by_class", "load_global", "lane")
+    if more("by_class", "store_global", "warp") <= 0 or sectors <= 0:
+        fail(f"probe of {experiment}: more records do not write more")
+    return written / sectors
+
+
+def bank_conflicts(statistics, wide):
+    """Passes of the statistics kernel through shared memory beyond the least, which is two for 32 lanes with 8 bytes
+    each. `wide`: the share of its requests that have 8 bytes: "none", "all", or "norm": a third of what is stored
+    (S and the largest component have 4, the norm 8) and as many loads, each norm being read once."""
+    requests = sum(kernel["shared"]["requests"] for kernel in statistics)
+    passes = sum(kernel["shared"]["passes"] for kernel in statistics)
+    stores = sum(kernel["by_class"]["store_shared"]["warp"] for kernel in statistics)
+    return passes - requests - {"none": 0, "all": requests, "norm": 2 * stores // 3}[wide]
+
+
+def measure_profile():
+    names = kernel_names()
+    if not (ROOT / "scripts/emulated.sh").exists():
+        raise Missing("no scripts/emulated.sh")
+    source = pathlib.Path(os.environ.get("PATHBOUND_EMULATOR_SOURCE") or ROOT.parent / "shared/ptxemu")
+    if not source.is_dir():
+        raise Missing(f"no emulator in {source} (PATHBOUND_EMULATOR_SOURCE)")
+    if not PROGRAM.exists():
+        fail("no build/ptx/pathbound: cmake --preset ptx && cmake --build --preset ptx --target pathbound_cli")
+    jobs, sectors = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, experiment, settings, paths, lanes in JOBS:
+            path = ROOT / "bench/experiments" / f"{experiment}.toml"
+            with open(path, "rb") as file:
+                experiment_data = tomllib.load(file)
+            path_steps = paths * experiment_data["steps"]
+            kernels = profile(path, settings, paths, lanes, folder)
+            step = step_kernel(kernels, name)
+            kernel = name_of(step["kernel"], names)[0]
+            if kernel not in sectors:
+                sectors[kernel] = bytes_per_written_sector(experiment, settings, lanes, folder)
+            statistics = of_part(kernels, ["pathbound::cuda::statistics_kernel<"])
+            merges = of_part(kernels, ["pathbound::cuda::MergeLevel"])
+            double = "precision=double" in settings
+            wide = "all" if double else "norm" if experiment_data["objective"].get("dim", 1) > 1 else "none"
+
+            def instructions(some):
+                return round(sum(kernel["lane_instructions"] for kernel in some) / path_steps, 3)
+
+            jobs[name] = {
+                "kernel": kernel,
+                "lanes": lanes or 1,
+                "paths": paths,
+                "steps": experiment_data["steps"],
+                "step_instructions": instructions([step]),
+                "step_moves": round(step["by_class"].get("move", {}).get("lane", 0) / path_steps, 3),
+                "statistics_instructions": instructions(statistics),
+                "merge_instructions": instructions(merges),
+                "all_instructions": instructions(kernels),
+                "active_lanes": step["average_active_lanes"],
+                "bytes_per_written_sector": round(sectors[kernel], 3),
+                "statistics_bank_conflicts": bank_conflicts(statistics, wide),
+            }
+    return jobs
+
+
+def number(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
+
+
+def table_of_profile(jobs):
+    lines = [
+        "Instructions are those of a lane, a path-step; moves are part of the step kernel's. Sectors: bytes per sector "
+        "of 32 that",
+        "the step kernel writes at a record.",
+        "",
+        "| job | kernel | lanes a path | step kernel | moves | statistics | merges | active lanes | sectors |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, job in jobs.items():
+        cells = [name, f"`{job['kernel']}`", str(job["lanes"])]
+        cells += [number(job["step_instructions"]), number(job["step_moves"]), number(job["statistics_instructions"])]
+        cells += [number(job["merge_instructions"]), f"{job['active_lanes']:.2f}"]
+        cells += [f"{job['bytes_per_written_sector']:.1f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    conflicts = sum(job["statistics_bank_conflicts"] for job in jobs.values())
+    lines += ["", f"Bank conflicts of the statistics kernel: {conflicts or 'none'}."]
+    return lines
+
+
+def check_profile(jobs, stored):
+    failures, hints = [], []
+    before = stored.get("profile", {})
+    for name, job in jobs.items():
+        kernel, lanes, written = job["kernel"], job["active_lanes"], job["bytes_per_written_sector"]
+        if lanes < LEAST_LANES:
+            failures.append(f"{name}: {lanes:.2f} active lanes in {kernel} (least: {LEAST_LANES:g})")
+        if written < FULL_SECTOR - 0.01:
+            failures.append(f"{name}: {kernel} writes {written:.2f} bytes a sector at records, not {FULL_SECTOR:g}")
+        if job["statistics_bank_conflicts"] > 0:
+            failures.append(f"{name}: {job['statistics_bank_conflicts']} bank conflicts in the statistics kernel")
+        old = before.get(name)
+        if old is None:
+            failures.append(f"{name}: not among the stored figures")
+            continue
+        if old["kernel"] != job["kernel"]:
+            failures.append(f"{name}: runs {job['kernel']}, stored is {old['kernel']}")
+        for key in ("step_instructions", "statistics_instructions", "merge_instructions"):
+            growth = job[key] / old[key] if old[key] > 0 else 1.0
+            text = f"{name}: {key.replace('_', ' ')} a path-step {number(old[key])} -> {number(job[key])}"
+            text += f" ({100 * (growth - 1):+.1f}%)"
+            if growth > MOST_GROWTH:
+                failures.append(text)
+            elif growth < 2 - MOST_GROWTH:
+                hints.append(text)
+    return failures, hints
+
+
+# -------------------------------------------------------------------------------------------------------- files
+def replace_block(name, lines):
+    begin, end = f"<!-- generated by scripts/gpu_figures.py: {name} -->", "<!-- end -->"
+    text = PAGE.read_text() if PAGE.exists() else f"# The cuda backend\n\n{begin}\n{end}\n"
+    before, found, rest = text.partition(begin)
+    if not found or end not in rest:
+        fail(f"{PAGE.name} has no block {begin} ... {end}")
+    PAGE.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + rest[rest.index(end) :])
+
+
+def write_instructions(jobs):
+    lines = [
+        "# Lane instructions a path-step takes, all kernels together, counted in the PTX that an emulator executes.",
+        "# Generated by scripts/gpu_figures.py; bench_throughput reads it.",
+    ]
+    lines += [f"{name} {job['all_instructions']:.1f}" for name, job in jobs.items()]
+    INSTRUCTIONS.write_text("\n".join(lines) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="registers|profile")
+    parser.add_argument("--arch", help="architectures for registers, such as sm_80,sm_90")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--check", action="store_true")
+    action.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    parts = arguments.parts or ["registers", "profile"]
+    for part in parts:
+        if part not in ("registers", "profile"):
+            parser.error(f"{part} is neither registers nor profile")
+    architectures = arguments.arch.split(",") if arguments.arch else ARCHITECTURES
+    stored = json.loads(STORED.read_text()) if STORED.exists() else {}
+
+    failed, ran = False, False
+    for part in parts:
+        try:
+            figures = measure_registers(architectures) if part == "registers" else measure_profile()
+        except Missing as why:
+            print(f"gpu_figures: {part}: skipped: {why}", file=sys.stderr)
+            continue
+        ran = True
+        table = table_of_registers if part == "registers" else table_of_profile
+        if arguments.check:
+            check = check_registers if part == "registers" else check_profile
+            failures, hints = check(figures, stored)
+            for line in failures:
+                print(f"gpu_figures: {part}: {line}", file=sys.stderr)
+            for line in hints:
+                print(f"gpu_figures: {part}: (no failure) {line}", file=sys.stderr)
+            if hints:
+                print("gpu_figures: --write would bring the stored figures up to date", file=sys.stderr)
+            print(f"gpu_figures: {part}: {f'{len(failures)} failures' if failures else 'as it should be'}")
+            failed = failed or bool(failures)
+        elif arguments.write:
+            if part == "registers":
+                others = stored.get("registers", {}).get("architectures", {})
+                if stored.get("registers", {}).get("toolkit") == figures["toolkit"]:
+                    figures["architectures"] = others | figures["architectures"]
+            else:
+                write_instructions(figures)
+            stored[part] = figures
+            STORED.write_text(json.dumps(stored, indent=1) + "\n")
+            replace_block(part, table(figures))
+        if not arguments.check:
+            print("\n".join(table(figures)))
+    if not ran:
+        sys.exit(77)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
