@@ -50,6 +50,14 @@ CudaOffer cuda_offer() {
   CudaOffer offer;
   offer.built = cuda_built();
   offer.devices = cuda_devices(offer.why);
+  offer.start = [](int id) -> std::string {
+    try {
+      cuda_free_memory(id);
+      return {};
+    } catch (const DeviceError& error) {
+      return error.what();
+    }
+  };
   return offer;
 }
 
@@ -63,8 +71,15 @@ BackendChoice choose_backend(const std::string& backend, const std::string& devi
           fmt::format("--devices {}: --backend cpu has no devices to choose from (--backend cuda has)", devices));
     return choice;
   }
-  const CudaOffer have = offer();
+  CudaOffer have = offer();
   if (backend == "auto" && ids.empty()) {
+    // The first device that starts.
+    while (!have.devices.empty() && have.start) {
+      const std::string why = have.start(have.devices.front().id);
+      if (why.empty()) break;
+      have.why = why;
+      have.devices.erase(have.devices.begin());
+    }
     if (have.built && have.devices.empty())
       choice.note = fmt::format("no CUDA device is used: {} (the CPU gives the same bits)", have.why);
   } else if (!have.built) {

@@ -17,6 +17,8 @@ struct CudaOffer {
   bool built = false;
   std::vector<DeviceInfo> devices;
   std::string why;  ///< why there are no devices
+  /// Starts a device; why it does not start (in use by another process alone, say), or nothing. May be empty.
+  std::function<std::string(int id)> start = {};
 };
 CudaOffer cuda_offer();
 

@@ -48,7 +48,7 @@ std::string refusal(const std::string& backend, const std::string& devices, cons
 
 #define EXPECT_SAYS(text, word) EXPECT_NE((text).find(word), std::string::npos) << (text)
 
-TEST(Backend, cpu_starts_no_driver) {
+TEST(Backend, CpuStartsNoDriver) {
   const BackendChoice choice = choose_backend("cpu", "", []() -> CudaOffer {
     ADD_FAILURE() << "the devices were asked for";
     return {};
@@ -58,7 +58,7 @@ TEST(Backend, cpu_starts_no_driver) {
   EXPECT_EQ(choice.note, "");
 }
 
-TEST(Backend, auto_takes_the_first_device_or_the_cpu) {
+TEST(Backend, AutoTakesTheFirstDeviceOrTheCpu) {
   const BackendChoice with = choose("auto", "", two);
   EXPECT_EQ(with.backend, Backend::cuda);
   EXPECT_EQ(ids_of(with), std::vector<int>{0});
@@ -75,7 +75,18 @@ TEST(Backend, auto_takes_the_first_device_or_the_cpu) {
   EXPECT_EQ(none.note, "");
 }
 
-TEST(Backend, devices_ask_for_cuda) {
+TEST(Backend, AutoPassesOverDevicesThatDoNotStart) {
+  CudaOffer offer = two;
+  offer.start = [](int id) { return id == 0 ? std::string("in use") : std::string(); };
+  EXPECT_EQ(ids_of(choose("auto", "", offer)), std::vector<int>{3});
+  EXPECT_EQ(ids_of(choose("cuda", "", offer)), std::vector<int>{0});  // asked for: says why when it runs
+  offer.start = [](int) { return std::string("in use"); };
+  const BackendChoice none = choose("auto", "", offer);
+  EXPECT_EQ(none.backend, Backend::cpu);
+  EXPECT_SAYS(none.note, "in use");
+}
+
+TEST(Backend, DevicesAskForCuda) {
   for (const char* backend : {"auto", "cuda"}) {
     EXPECT_EQ(ids_of(choose(backend, "3", two)), std::vector<int>{3});
     EXPECT_EQ(ids_of(choose(backend, "3,0", two)), (std::vector<int>{3, 0}));
@@ -85,7 +96,7 @@ TEST(Backend, devices_ask_for_cuda) {
   EXPECT_EQ(ids_of(choose("cuda", "", two)), std::vector<int>{0});
 }
 
-TEST(Backend, a_list_that_is_none_is_wrong_input_everywhere) {
+TEST(Backend, AListThatIsNoneIsWrongInputEverywhere) {
   for (const char* text :
        {"x", ",", "0,", ",0", "0,,3", "-1", "+1", " 0", "0 ", "0, 3", "1.5", "0x1", "2147483648", "0;3"})
     for (const char* backend : {"auto", "cpu", "cuda"})
@@ -97,14 +108,14 @@ TEST(Backend, a_list_that_is_none_is_wrong_input_everywhere) {
   EXPECT_SAYS(refusal<InputError>("cuda", "3,0,03", two), "device 3 is named twice");
 }
 
-TEST(Backend, a_device_that_is_not_there) {
+TEST(Backend, ADeviceThatIsNotThereIsRefusedByName) {
   const std::string message = refusal<InputError>("cuda", "0,1", two);
   EXPECT_SAYS(message, "--devices 0,1");
   EXPECT_SAYS(message, "no device 1");
   EXPECT_SAYS(message, "Big (0), Small (3)");
 }
 
-TEST(Backend, no_device_at_all) {
+TEST(Backend, NoDeviceAtAllIsTheMachinesFault) {
   for (const char* devices : {"", "0"}) {
     EXPECT_SAYS(refusal<MachineError>("cuda", devices, no_device), "no driver");
     EXPECT_SAYS(refusal<MachineError>("cuda", devices, not_built), "this build has no CUDA backend");
@@ -136,7 +147,7 @@ class Tile : public testing::Test {
   std::optional<std::string> before_;
 };
 
-TEST_F(Tile, powers_of_two_up_to_a_warp) {
+TEST_F(Tile, IsAPowerOfTwoUpToAWarp) {
   unsetenv("PATHBOUND_TILE");
   EXPECT_EQ(tile_from_environment(), 0);
   EXPECT_EQ(tile(""), 0);
@@ -145,7 +156,7 @@ TEST_F(Tile, powers_of_two_up_to_a_warp) {
     EXPECT_THROW(tile(text), InputError) << text;
 }
 
-TEST(Backend, descriptions) {
+TEST(Backend, DescriptionsNameDevicesAndNumbers) {
   EXPECT_EQ(describe({}), "");
   EXPECT_EQ(describe(two.devices), "Big (0), Small (3)");
   EXPECT_STREQ(name_of(Backend::cpu), "cpu");

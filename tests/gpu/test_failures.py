@@ -201,7 +201,7 @@ class Start(Case):
     def test_a_broken_device(self):
         """A device that cannot be asked is not used; another one is, when there is one."""
         csv = self.run_tiny("--backend", "cpu").csv
-        for call in ("cudaSetDevice", "cudaMemGetInfo", "cudaGetDeviceProperties", "cudaDeviceGetAttribute"):
+        for call in ("cudaGetDeviceProperties", "cudaDeviceGetAttribute"):
             done = self.call("list", "devices", fail=call + "@1=cudaErrorDevicesUnavailable")
             self.assert_ok(done)
             self.assertEqual(done.reached(), 1, done)
@@ -210,8 +210,14 @@ class Start(Case):
         self.assert_ok(done, csv)
         self.assertEqual(done.reached(), 1, done)
         self.assertIn("on ptxemu 1 (1)", done.out, done)
-        self.assert_failed(self.run_tiny("--backend", "cuda", fail="cudaSetDevice@1=cudaErrorDevicesUnavailable"),
-                           "CUDA device 0", "(cudaErrorDevicesUnavailable)")
+        for call in ("cudaSetDevice", "cudaMemGetInfo"):
+            fail = call + "@1=cudaErrorDevicesUnavailable"
+            done = self.run_tiny(fail=fail)
+            self.assert_ok(done, csv)
+            self.assertEqual(len(done.messages), 1, done)
+            self.assertIn("CUDA device 0", done.messages[0], done)
+            self.assert_failed(self.run_tiny("--backend", "cuda", fail=fail), "CUDA device 0",
+                               "(cudaErrorDevicesUnavailable)")
 
 
 class Calls(Case):
