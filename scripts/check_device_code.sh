@@ -13,7 +13,7 @@ if ((${#objects[@]} == 0)); then
   exit 1
 fi
 instruction='^[[:space:]]*(@!?%p[0-9]+[[:space:]]+)?'
-exact=$(grep -ahE "$instruction(add|sub|mul|fma|div|sqrt)\.rn\.f(32|64)" "${objects[@]}" | wc -l)
+exact=$(cat "${objects[@]}" | grep -acE "$instruction(add|sub|mul|fma|div|sqrt)\.rn\.f(32|64)")
 if ((exact < 1000)); then
   say "only $exact exactly rounded operations found in ${#objects[@]} files: is the PTX stored uncompressed?"
   exit 1

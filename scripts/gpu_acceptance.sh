@@ -97,7 +97,7 @@ bench() { # bench NAME
   if [[ -n $emulated ]]; then
     case $1 in
       bench_throughput) skip "emulated device" ;;
-      bench_bounds) arguments+=(quartic_dsgd saddle_dsgd cosh_dsgd) ;; # a second each
+      bench_bounds) arguments+=(theorem4_workers quadratic_schedules affine_noise) ;; # some seconds each
     esac
   fi
   "$program" "${arguments[@]}"

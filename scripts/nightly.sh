@@ -9,7 +9,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 logs=build/nightly
-mkdir -p "$logs"
+mkdir -p "$logs" results
 all_on=(-DPATHBOUND_TESTS=ON -DPATHBOUND_BENCH=ON)
 
 build_cpu() { cmake --preset cpu "${all_on[@]}" && cmake --build --preset cpu --parallel "$jobs"; }
@@ -50,6 +50,28 @@ same_bits() { # the two compilers' programs must write the same numbers
   done
   cmp results/nightly_cpu/curves.csv results/nightly_clang/curves.csv
 }
+cuda() { # every architecture; the program starts here, with or without a driver
+  command -v nvcc >/dev/null || [[ -x ${CUDA_PATH:-/usr/local/cuda}/bin/nvcc ]] || return 77
+  cmake --preset cuda "${all_on[@]}" -DPATHBOUND_WERROR=ON
+  cmake --build --preset cuda --parallel "$jobs"
+  build/cuda/pathbound list devices
+  build/cuda/pathbound run quartic_dsgd --paths 4096 --quiet -o results/nightly_cuda || [[ $? == 1 ]]
+  python3 scripts/gpu_figures.py --check registers
+}
+emulated() { # the GPU tests in random order of warps, and every shipped experiment on an emulated device (half an hour)
+  local seed
+  [[ -d ${PATHBOUND_EMULATOR_SOURCE:-../shared/ptxemu} ]] || return 77
+  cmake --preset ptx "${all_on[@]}"
+  cmake --build --preset ptx --parallel "$jobs"
+  for seed in 1 2 3; do
+    PTXEMU_SHUFFLE=$seed PTXEMU_RACECHECK=1 PTXEMU_DEVICES=3 bash scripts/emulated.sh build/ptx/tests/pathbound_gpu_tests
+  done
+  bash scripts/emulated.sh build/ptx/bench/bench_bounds --quick --backend cuda | sed '/ path-steps in /d' \
+    >results/nightly_bounds_cuda.txt
+  bash scripts/emulated.sh build/ptx/bench/bench_bounds --quick --backend cpu | sed '/ path-steps in /d' \
+    >results/nightly_bounds_cpu.txt
+  cmp results/nightly_bounds_cpu.txt results/nightly_bounds_cuda.txt
+}
 tidy() {
   command -v clang-tidy >/dev/null || return 77
   cmake --preset cpu "${all_on[@]}"
@@ -60,7 +82,7 @@ shell() {
   shellcheck -x .ci/run scripts/*.sh tests/*.sh
 }
 
-steps=(fast slow exhaustive asan tsan clang tidy shell)
+steps=(fast slow exhaustive asan tsan clang cuda emulated tidy shell)
 if (($# > 0)); then
   steps=("$@")
 fi
@@ -69,7 +91,7 @@ failed=0
 table=$(printf '%-12s %-8s %8s  %s' step result seconds log)
 for step in "${steps[@]}"; do
   if [[ $(type -t "$step") != function ]]; then
-    say "no step $step (fast slow exhaustive asan tsan clang tidy shell)"
+    say "no step $step (fast slow exhaustive asan tsan clang cuda emulated tidy shell)"
     exit 2
   fi
   say "$step"
