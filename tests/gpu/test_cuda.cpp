@@ -88,6 +88,45 @@ TEST(Cuda, EveryKernelAtEveryTileGivesTheBitsOfTheCpu) {
   for (const std::string& name : cuda_kernel_names()) EXPECT_TRUE(used.count(name)) << name << " was not run";
 }
 
+/// At d = 9 the tiles go through memory (1, 2), four (4), two (8) and one (16, 32) coordinates a lane.
+template <class R>
+void expect_every_combination_agrees(const std::string& precision) {
+  const std::string nine[] = {
+      "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 0.1, max = 1.3 }\n",
+      "kind = \"quartic\"\nstart = 0.7\n",
+      "kind = \"cosh\"\nstart = 0.5\n",
+      "kind = \"sine_pl\"\n",
+      "kind = \"saddle\"\neigenvalues = [-1.0, 0.5, -2.0, 1.0, 1.0, 1.0, 0.1, 0.2, -0.3]\nlam = 0.8\nstart = 0.3\n",
+      "kind = \"least_squares\"\nrows = 11\n",
+      "kind = \"logistic\"\nrows = 11\nlam = 0.1\n"};
+  const std::string laws[] = {"scale = 0.3", "law = \"student_t\"\nnu = 3.0\nscale = 0.3",
+                              "law = \"multivariate_t\"\nnu = 3.0\nscale = 0.3"};
+  const std::string methods[] = {"method = \"dsgd\"\neta = 0.05", "method = \"dsignsgd\"\neta = 0.05",
+                                 "method = \"dcsgd\"\neta = 0.02\ncompressor = { kind = \"rand_k\", k = 3 }",
+                                 "method = \"dcsgd\"\neta = 0.02\ncompressor = { kind = \"bernoulli\", p = 0.5 }"};
+  for (const std::string& objective : nine) {
+    for (const std::string& law : laws) {
+      for (const std::string& method : methods) {
+        const std::string text =
+            text_of(precision, "paths = 33\nsteps = 4", objective + "dim = 9", law, "count = 2", method);
+        SCOPED_TRACE(text);
+        Prepared<R> prepared(text);
+        const SimResult expected = cpu(prepared);
+        for (const int tile : {1, 2, 4, 8, 16, 32}) {
+          CudaOptions options;
+          options.tile = tile;
+          EXPECT_EQ(compare_results(simulate_cuda(prepared.curve.spec, options), expected), "") << "tile " << tile;
+        }
+      }
+    }
+  }
+}
+
+TEST(Cuda, EveryObjectiveWithEveryLawAndMethodAtEveryTileGivesTheBitsOfTheCpu) {
+  expect_every_combination_agrees<float>("float");
+  expect_every_combination_agrees<double>("double");
+}
+
 TEST(Cuda, ThereAreAtMostSixtyKernels) { EXPECT_LE(cuda_kernel_names().size(), 60u); }
 
 template <class R>
