@@ -72,14 +72,18 @@ BackendChoice choose_backend(const std::string& backend, const std::string& devi
     return choice;
   }
   CudaOffer have = offer();
-  if (backend == "auto" && ids.empty()) {
+  if (ids.empty()) {
     // The first device that starts.
     while (!have.devices.empty() && have.start) {
       const std::string why = have.start(have.devices.front().id);
       if (why.empty()) break;
-      have.why = why;
+      have.why += (have.why.empty() ? "" : "; ") + why;
       have.devices.erase(have.devices.begin());
     }
+    if (!have.devices.empty() && !have.why.empty())
+      choice.note = fmt::format("using {}: {}", describe({have.devices.front()}), have.why);
+  }
+  if (backend == "auto" && ids.empty()) {
     if (have.built && have.devices.empty())
       choice.note = fmt::format("no CUDA device is used: {} (the CPU gives the same bits)", have.why);
   } else if (!have.built) {
@@ -97,8 +101,9 @@ BackendChoice choose_backend(const std::string& backend, const std::string& devi
   for (const int id : ids) {
     const DeviceInfo* device = find_device(have.devices, id);
     if (device == nullptr)
-      throw InputError(fmt::format("--devices {}: there is no device {} (there {} {})", devices, id,
-                                   have.devices.size() == 1 ? "is" : "are", describe(have.devices)));
+      throw InputError(fmt::format("--devices {}: there is no device {} (there {} {}{})", devices, id,
+                                   have.devices.size() == 1 ? "is" : "are", describe(have.devices),
+                                   have.why.empty() ? "" : "; not usable: " + have.why));
     choice.devices.push_back(*device);
   }
   return choice;

@@ -28,6 +28,10 @@ const CurveConfig* find_curve(const Experiment& experiment, const std::string& n
   return found == experiment.curves.end() ? nullptr : &*found;
 }
 
+double path_steps(const CurveConfig& curve) {
+  return static_cast<double>(curve.paths) * static_cast<double>(curve.checkpoint_steps.back());
+}
+
 template <class R>
 CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, const Objective& objective) {
   const int dim = objective.config().dim;
@@ -194,8 +198,10 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
   const Objective objective(experiment.objective);
   validate(experiment, objective);
   double total = 0.0;
-  for (const CurveConfig& curve : experiment.curves)
-    total += static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
+  for (const CurveConfig& curve : experiment.curves) total += path_steps(curve);
+  // What does not fit a device is said before anything runs.
+  if (options.backend == Backend::cuda)
+    for (const CurveConfig& curve : experiment.curves) plan(experiment, curve, objective, options);
   double done = 0.0;
   for (const CurveConfig& curve : experiment.curves) {
     std::function<void(double)> progress;
@@ -205,10 +211,9 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
     results.curves.back().rounding_level =
         rounding_level(curve, objective, experiment.precision == Precision::single ? 0x1p-24 : 0x1p-53);
     note_tail_cut(curve, experiment.precision, results.curves.back());
-    const double path_steps = static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
-    done += path_steps;
+    done += path_steps(curve);
     results.performance.seconds += sim.seconds;
-    results.performance.path_steps += path_steps;
+    results.performance.path_steps += path_steps(curve);
   }
   for (const BoundConfig& bound : experiment.bounds) {
     const CurveConfig& config = *find_curve(experiment, bound.curve);

@@ -28,6 +28,9 @@ struct RunOptions {
 /// The experiment's curve of that name, or null.
 const CurveConfig* find_curve(const Experiment& experiment, const std::string& name);
 
+/// What a curve takes: a path runs up to its last record.
+double path_steps(const CurveConfig& curve);
+
 /// A CurveConfig as the kernels take it. Owns what the SimSpec points to, except the objective's arrays.
 template <class R>
 class CurveSpec {

@@ -52,9 +52,9 @@ class ProgressLine {
     last_ = now;
     const double seconds = std::chrono::duration<double>(now - start_).count();
     const double rate = path_steps / std::max(seconds, 1e-9);
-    const double left = rate > 0 ? (total - path_steps) / rate : 0.0;
-    fmt::print(stderr, "\r\033[K{:.40}: {:3.0f}%  {:.3g} path-steps/s  {:.0f} s left", curve,
-               100.0 * path_steps / total, rate, left);
+    const std::string left = rate > 0 ? fmt::format("{:.0f} s left", (total - path_steps) / rate) : std::string();
+    fmt::print(stderr, "\r\033[K{:.40}: {:3.0f}%  {:.3g} path-steps/s  {}", curve, 100.0 * path_steps / total, rate,
+               left);
     std::fflush(stderr);
     shown_ = true;
   }
@@ -153,13 +153,24 @@ Curve unsimulated(const CurveConfig& config, const Objective& objective) {
   return curve;
 }
 
+/// Records of the first n steps, as dense as the curve's own.
+std::vector<std::uint64_t> as_dense(const CurveConfig& curve, std::uint64_t n) {
+  const double each = static_cast<double>(curve.checkpoint_steps.size() - 1) /
+                      static_cast<double>(std::max<std::uint64_t>(1, curve.checkpoint_steps.back()));
+  const auto records = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(each * static_cast<double>(n)), 1, n);
+  std::vector<std::uint64_t> steps;
+  for (std::uint64_t i = 0; i <= records; ++i) steps.push_back(i * n / records);
+  return steps;
+}
+
 double seconds_per_path_step(Experiment experiment, CurveConfig curve, const Objective& objective,
                              const RunOptions& options) {
+  const CurveConfig whole = curve;
   curve.paths = block_paths;
   // A few steps; fewer of a large problem, which tells its cost sooner.
   const double draws = 32.0 * experiment.objective.dim * curve.workers.count;
   curve.steps = std::min(curve.steps, static_cast<std::uint64_t>(std::clamp(1e7 / draws, 1.0, 64.0)));
-  curve.checkpoint_steps = {0, curve.steps};
+  curve.checkpoint_steps = as_dense(whole, curve.steps);
   RunOptions one = options;
   one.threads = 1;
   double best = simulate(experiment, curve, objective, one).seconds;
@@ -174,10 +185,11 @@ double seconds_per_path_step(Experiment experiment, CurveConfig curve, const Obj
 double seconds_per_path_step(const Experiment& experiment, CurveConfig curve, const Objective& objective,
                              const RunOptions& options, const CudaPlan& plan) {
   curve.paths = std::clamp<std::uint64_t>(plan.wave_paths * options.devices.size(), 1, curve.paths);
-  const std::uint64_t steps = curve.steps;
+  const CurveConfig whole = curve;
+  const std::uint64_t steps = std::max<std::uint64_t>(1, curve.checkpoint_steps.back());
   const auto timed = [&](std::uint64_t n) {
     curve.steps = n;
-    curve.checkpoint_steps = {0, n};
+    curve.checkpoint_steps = as_dense(whole, n);
     return simulate(experiment, curve, objective, options).seconds;
   };
   double seconds = timed(1);  // loads the kernels, too
@@ -219,11 +231,10 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
                         shown(constants.L1), constants.f_star, constants.suboptimality_at_start));
       double seconds = 0.0, device_bytes = 0.0;
       for (const CurveConfig& curve : experiment.curves) {
-        const double path_steps = static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
+        const double work = path_steps(curve);
         const CudaPlan device_plan = cuda ? plan(experiment, curve, objective, options) : CudaPlan();
-        const double cost =
-            path_steps * (cuda ? seconds_per_path_step(experiment, curve, objective, options, device_plan)
-                               : seconds_per_path_step(experiment, curve, objective, options) / threads);
+        const double cost = work * (cuda ? seconds_per_path_step(experiment, curve, objective, options, device_plan)
+                                         : seconds_per_path_step(experiment, curve, objective, options) / threads);
         seconds += cost;
         print(fmt::format("  curve '{}': {}, {} workers, {} paths x {} steps, {} records, about {:.2g} s\n", curve.name,
                           name_of(curve.method), curve.workers.count, curve.paths, curve.steps,
@@ -246,7 +257,9 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
       }
       print(fmt::format("  simulation about {:.2g} s on {}, {:.0f} MB{}\n", seconds, machine,
                         (cuda ? device_bytes : memory_estimate(experiment, common.threads)) / 1e6,
-                        cuda ? " of device memory" : ""));
+                        !cuda                ? ""
+                        : devices.size() > 1 ? " of memory on each device"
+                                             : " of device memory"));
     } catch (const InputError& error) {
       problems += problems.empty() ? error.what() : std::string("\n") + error.what();
     }
@@ -298,6 +311,8 @@ int list(const std::string& what) {
       print(fmt::format("  cuda             none: {}\n", offer.built ? offer.why : "this build has no CUDA backend"));
     else
       print(fmt::format("  cuda             {}\n", cuda_versions()));
+    if (!offer.devices.empty() && !offer.why.empty())
+      print(fmt::format("  cuda             not usable: {}\n", offer.why));
     for (const DeviceInfo& device : offer.devices)
       print(fmt::format("  {:<16} {}, sm_{}{}, {:.1f} GB, {} multiprocessors\n", fmt::format("cuda {}", device.id),
                         device.name, device.major, device.minor, static_cast<double>(device.memory) / 1e9,
@@ -312,6 +327,7 @@ int verify_machine(const CommonOptions& common) {
   const RunOptions options = common.run_options();
   VerifyOptions verification;
   verification.cuda = options.backend == Backend::cuda;
+  if (!verification.cuda && cuda_built()) cuda_devices(verification.why_not_cuda);
   if (!common.backend.devices.empty()) verification.devices = options.devices;  // else every device
   verification.threads = options.threads;
   verification.stop = options.stop;

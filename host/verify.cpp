@@ -387,7 +387,13 @@ class Verification {
     for (const Isa i : available_isas()) isas.emplace_back(name_of(i));
     report_.header.push_back(fmt::format("cpu: {}, {} threads", joined(isas, ", "), threads));
     who_ = fmt::format("pathbound {} ({}) {} {} threads", version(), commit(), isa, threads);
-    if (!options_.cuda) return;
+    if (!options_.cuda) {
+      if (!options_.why_not_cuda.empty()) {
+        report_.header.push_back("cuda: NOT verified: " + options_.why_not_cuda);
+        who_ += "; cuda not verified (" + options_.why_not_cuda + ")";
+      }
+      return;
+    }
     const std::string versions = backend_.versions();
     report_.header.push_back("cuda: " + versions);
     who_ += "; cuda " + versions;

@@ -17,6 +17,7 @@ namespace pathbound {
 struct VerifyOptions {
   bool cuda = false;         ///< the devices too
   std::vector<int> devices;  ///< which; none named: all that cuda_devices finds
+  std::string why_not_cuda;  ///< for the report, where a build with CUDA does not look at devices
   int threads = 0;           ///< a number of threads to try besides 1 and 3; 0: every hardware thread
   const std::atomic<bool>* stop = nullptr;
 };

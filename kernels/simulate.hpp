@@ -32,7 +32,7 @@ struct SimResult {
   /// blocks), for median-of-means bands: group_means[checkpoint][group]. A group with a diverged path has NaN.
   std::vector<std::vector<double>> group_means;
   double seconds = 0.0;                  ///< wall time of the simulation with its reductions
-  std::vector<KernelTime> kernel_times;  ///< only where CudaOptions::time_kernels asks for them
+  std::vector<KernelTime> kernel_times;  ///< of the cuda backend
 };
 
 /// Instruction sets of the cpu backend, weakest first.

@@ -46,7 +46,6 @@ struct CudaOptions {
   double launch_seconds = 0.1;           ///< about how long one launch may run
   std::uint64_t launch_steps = 0;        ///< 0: as launch_seconds says; else at most so many steps a launch
   std::uint64_t wave_blocks = 0;         ///< 0: as memory allows; else at most so many blocks of 32 paths at once
-  bool time_kernels = false;             ///< fill SimResult::kernel_times
   int segment_records = 0;               ///< 0: as memory allows; else at most so many checkpoints a launch
   std::function<void(double)> progress;  ///< as in SimOptions
   const std::atomic<bool>* stop = nullptr;

@@ -178,6 +178,9 @@ if (($# > 0)); then
   parts=("$@")
 fi
 mkdir -p "$work" results
+if [[ -f $report ]]; then
+  mv "$report" "${report%.txt}_before.txt"
+fi
 printf 'pathbound on a device: %s%s\n' "$(date -u '+%Y-%m-%d %H:%M UTC')" "${emulated:+, emulated}" >"$report"
 failed=0
 table=$(printf '%-18s %-8s %8s  %s' part result seconds why)

@@ -75,15 +75,20 @@ TEST(Backend, AutoTakesTheFirstDeviceOrTheCpu) {
   EXPECT_EQ(none.note, "");
 }
 
-TEST(Backend, AutoPassesOverDevicesThatDoNotStart) {
+TEST(Backend, WithoutAListDevicesThatDoNotStartArePassedOver) {
   CudaOffer offer = two;
   offer.start = [](int id) { return id == 0 ? std::string("in use") : std::string(); };
-  EXPECT_EQ(ids_of(choose("auto", "", offer)), std::vector<int>{3});
-  EXPECT_EQ(ids_of(choose("cuda", "", offer)), std::vector<int>{0});  // asked for: says why when it runs
+  for (const char* backend : {"auto", "cuda"}) {
+    const BackendChoice second = choose(backend, "", offer);
+    EXPECT_EQ(ids_of(second), std::vector<int>{3});
+    EXPECT_SAYS(second.note, "in use");
+  }
+  EXPECT_EQ(ids_of(choose("auto", "0", offer)), std::vector<int>{0});  // named: says why when it runs
   offer.start = [](int) { return std::string("in use"); };
   const BackendChoice none = choose("auto", "", offer);
   EXPECT_EQ(none.backend, Backend::cpu);
   EXPECT_SAYS(none.note, "in use");
+  EXPECT_SAYS(refusal<MachineError>("cuda", "", offer), "in use");
 }
 
 TEST(Backend, DevicesAskForCuda) {

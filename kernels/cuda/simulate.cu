@@ -20,6 +20,7 @@
 #include "kernels/cuda/runtime.cuh"
 #include "kernels/cuda/statistics.cuh"
 #include "kernels/cuda/variants.cuh"
+#include "kernels/objectives.hpp"
 #include "kernels/schedules.hpp"
 
 namespace pathbound {
@@ -66,14 +67,14 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
   const int dim = spec.objective.dim;
   Choice<R> choice;
   choice.multiprocessors = multiprocessors;
-  choice.dense = spec.objective.kind == ObjectiveKind::least_squares || spec.objective.kind == ObjectiveKind::logistic;
+  choice.dense = !is_separable(spec.objective.kind);
   choice.one_coordinate = dim == 1 && !choice.dense;
   const bool scalar = choice.one_coordinate && spec.n_workers == 1 && !spec.affine && !spec.track_gradient &&
                       spec.compressor == CompressorKind::identity && spec.law != LawKind::multivariate_t;
   const Variant<R>* variant = nullptr;
-  if (scalar && options.tile <= 1) {
-    variant = find_variant(all, spec, true, Layout::registers, 1);
-  } else {
+  if (scalar && options.tile <= 1) variant = find_variant(all, spec, true, Layout::registers, 1);
+  if (variant == nullptr) {  // an objective without a scalar kernel of its own is no worse off
+
     // Four coordinates a lane use a Philox block best. With few paths, fewer a lane fill the device better. (Dense
     // objectives keep a lane busy with every row and column.)
     int lanes = options.tile;
@@ -97,7 +98,7 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
     }
     variant = find_variant(all, spec, false, layout, coordinates);
   }
-  if (variant == nullptr) throw DeviceError("no kernel of variants.def fits this curve");
+  if (variant == nullptr) throw DeviceError("no kernel of variants.def fits this curve (--backend cpu does)");
   choice.variant = *variant;
   choice.instructions = 60.0 * dim * spec.n_workers + 50.0;
   if (choice.dense) choice.instructions += 8.0 * dim * std::max(dim, spec.objective.n_rows);
@@ -145,7 +146,10 @@ Needs<R> needs_of(const SimSpec<R>& spec, const Choice<R>& choice) {
   return needs;
 }
 
-std::string megabytes(std::uint64_t bytes) { return std::to_string(bytes / 1000000) + " MB"; }
+std::string megabytes(std::uint64_t bytes) {
+  const std::string tenths = bytes < 10000000 ? "." + std::to_string(bytes / 100000 % 10) : "";
+  return std::to_string(bytes / 1000000) + tenths + " MB";
+}
 
 template <class R>
 Sizes sizes_of(const SimSpec<R>& spec, const CudaOptions& options, const Choice<R>& choice, std::uint64_t free_memory,
@@ -184,7 +188,7 @@ Sizes sizes_of(const SimSpec<R>& spec, const CudaOptions& options, const Choice<
   sizes.waves = ((n_blocks - 1) >> level) + 1;
   if (bytes(sizes.wave_blocks, least_records) > budget)
     throw DeviceError("out of device memory: the curve needs at least " +
-                      megabytes(bytes(sizes.wave_blocks, least_records) + 999999) + ", and " + megabytes(budget) +
+                      megabytes(bytes(sizes.wave_blocks, least_records) + 99999) + ", and " + megabytes(budget) +
                       " are free for it");
   // Records: what fits into what is left, up to a size beyond which more buy nothing.
   int records = std::min(spec.n_checkpoints, 512);
@@ -504,7 +508,7 @@ class DeviceRun {
                         static_cast<std::size_t>(records) * static_cast<std::size_t>(histogram_bins) * 4, stream),
         "clearing histograms");
     RecordTable level{tables_[0].data(), static_cast<std::int64_t>(wave_blocks_), records};
-    const unsigned blocks_each = statistics_threads;  // 32 a warp
+    const unsigned blocks_each = statistics_threads / 32 * 32;  // warps, times 32 blocks of paths each
     const bool doubles = choice_.dense || sizeof(R) == 8 || s.norm != nullptr;
     const std::size_t shared = statistics_threads / 32 * transpose_words * (doubles ? 8 : 4);
     const dim3 grid(static_cast<unsigned>((wave_blocks_ + blocks_each - 1) / blocks_each),
@@ -716,14 +720,12 @@ SimResult simulate_cuda(const SimSpec<R>& spec, const CudaOptions& options) {
   result.group_means = shared.tree.take_group_means();
   fill_quantiles(result, spec.n_paths, [&](std::size_t c, int bin) { return shared.bins.count(c, bin); });
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-  if (options.time_kernels) {
-    result.kernel_times = times[0];
-    for (std::size_t i = 1; i < n_devices; ++i)
-      for (std::size_t k = 0; k < times[i].size(); ++k) {
-        result.kernel_times[k].seconds += times[i][k].seconds;
-        result.kernel_times[k].launches += times[i][k].launches;
-      }
-  }
+  result.kernel_times = times[0];
+  for (std::size_t i = 1; i < n_devices; ++i)
+    for (std::size_t k = 0; k < times[i].size(); ++k) {
+      result.kernel_times[k].seconds += times[i][k].seconds;
+      result.kernel_times[k].launches += times[i][k].launches;
+    }
   return result;
 }
 template SimResult simulate_cuda<float>(const SimSpec<float>&, const CudaOptions&);

@@ -349,7 +349,8 @@ class Memory(Case):
         done = self.run_tiny("--backend", "cuda", "--set", "objective.dim=65536", "--paths", "32",
                              env={"PTXEMU_MEM_MB": "8"}, earlier=True)
         self.assert_failed(done, "curve 'tiny': out of device memory")
-        needed, free = map(int, re.search(r"needs at least (\d+) MB, and (\d+) MB are free", done.messages[0]).groups())
+        needed, free = map(float, re.search(r"needs at least ([\d.]+) MB, and ([\d.]+) MB are free",
+                                            done.messages[0]).groups())
         self.assertGreater(needed, 4 * 65536 * 32 / 1e6, done)
         self.assertLess(free, 8, done)
         for megabytes in ("1", "2"):
