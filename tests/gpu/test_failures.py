@@ -355,7 +355,7 @@ class Memory(Case):
         self.assertLess(free, 8, done)
         for megabytes in ("1", "2"):
             done = self.run_tiny("--backend", "cuda", env={"PTXEMU_MEM_MB": megabytes})
-            needed, free = map(int, re.search(r"least (\d+) MB, and (\d+) MB", done.messages[0]).groups())
+            needed, free = map(float, re.search(r"least ([\d.]+) MB, and ([\d.]+) MB", done.messages[0]).groups())
             self.assertGreater(needed, free, done)
         self.assert_failed(self.call("check", "tiny.toml", "--backend", "cuda", env={"PTXEMU_MEM_MB": "1"}),
                            "out of device memory")
