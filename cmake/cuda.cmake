@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The cuda backend. Decides whether it is built, from PATHBOUND_CUDA, and sets
 #   PATHBOUND_WITH_CUDA      whether it is
-#   PATHBOUND_CUDA_SOURCES   kernels/cuda/*.cu, or the stub kernels/no_cuda.cpp
+#   PATHBOUND_CUDA_SOURCES   kernels/cuda/*.cu, or kernels/no_cuda.cpp, which refuses
 #   PATHBOUND_CUDART         the CUDA runtime to link with; empty without the backend
 # and adds the device compiler's flags to pathbound_flags. Include it at top level, after pathbound_flags.
 set(PATHBOUND_CUDA AUTO CACHE STRING "Build the cuda backend: ON, OFF, or AUTO (when nvcc is found)")

@@ -115,7 +115,7 @@ def kernel_names():
             continue
         kind, (name, real, *rest) = words.group(1), words.group(2).split(", ")
         if kind == "SCALAR":
-            names[f"scalar_kernel<{real}, {rest[0]}, {rest[1]}>"] = (name, registers)
+            names[f"scalar_kernel<{real}, {rest[0]}, {rest[2]}>"] = (name, registers)
         else:
             coordinates, any_law, layout = rest
             arguments = f"{real}, {coordinates}, {any_law}, (Layout){layouts.index(layout)}"

@@ -5,10 +5,10 @@
 
 namespace pathbound::cuda {
 
-#define SCALAR_float(name, objective, any_law)
-#define SCALAR_double(name, objective, any_law) \
+#define SCALAR_float(name, objective, kind, any_law)
+#define SCALAR_double(name, objective, kind, any_law) \
   {#name, scalar_kernel<double, objective, any_law>, true, true, {}, any_law, 1, Layout::registers},
-#define SCALAR(name, real, objective, any_law) SCALAR_##real(name, objective, any_law)
+#define SCALAR(name, real, objective, kind, any_law) SCALAR_##real(name, objective, kind, any_law)
 #define TILE_float(name, coordinates, any_law, layout)
 #define TILE_double(name, coordinates, any_law, layout)                                                             \
   {#name,         tile_kernel<double, coordinates, any_law, Layout::layout>, false, true, {}, any_law, coordinates, \
