@@ -59,8 +59,6 @@ const Variant<R>* find_variant(const std::vector<Variant<R>>& all, const SimSpec
   return found;
 }
 
-int largest_power_of_two(int n) { return 1 << floor_log2(static_cast<std::uint64_t>(n)); }
-
 template <class R>
 Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multiprocessors) {
   const std::vector<Variant<R>> all = step_variants<R>();
@@ -74,7 +72,6 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
   const Variant<R>* variant = nullptr;
   if (scalar && options.tile <= 1) variant = find_variant(all, spec, true, Layout::registers, 1);
   if (variant == nullptr) {  // an objective without a scalar kernel of its own is no worse off
-
     // Four coordinates a lane use a Philox block best. With few paths, fewer a lane fill the device better. (Dense
     // objectives keep a lane busy with every row and column.)
     int lanes = options.tile;
