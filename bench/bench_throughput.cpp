@@ -114,8 +114,8 @@ class Collector : public benchmark::ConsoleReporter {
 };
 
 // -------------------------------------------------------------------------------------------------- devices
-/// Lane instructions a path-step takes, by job: lines "name instructions" of a file that counts them in the machine
-/// code. Empty when there is no such file.
+/// Lane instructions a path-step takes, by job: lines "name instructions" of the file that scripts/gpu_figures.py
+/// writes. Empty when there is no such file.
 std::map<std::string, double> device_instructions() {
   std::map<std::string, double> instructions;
   std::ifstream file(std::filesystem::path(PATHBOUND_EXPERIMENT_DIR).parent_path() / "device_instructions.txt");
@@ -132,13 +132,6 @@ std::map<std::string, double> device_instructions() {
 double lane_instructions_per_second(const DeviceInfo& device) {
   constexpr double warps = 4.0, lanes = 32.0;
   return device.multiprocessors * device.clock_ghz * 1e9 * warps * lanes;
-}
-
-SimResult simulate_job(const Experiment& experiment, const Objective& objective, const CudaOptions& options) {
-  const CurveConfig& curve = experiment.curves.front();
-  if (experiment.precision == Precision::double_)
-    return simulate_cuda(CurveSpec<double>(experiment, curve, objective).spec, options);
-  return simulate_cuda(CurveSpec<float>(experiment, curve, objective).spec, options);
 }
 
 int run_on_devices(const RunOptions& machine, bool quick, const std::string& out) {
@@ -168,18 +161,16 @@ int run_on_devices(const RunOptions& machine, bool quick, const std::string& out
     const Experiment experiment = load_experiment(find_experiment(job.experiment), overrides);
     const Objective objective(experiment.objective);
     const CurveConfig& curve = experiment.curves.front();
-    const double path_steps = static_cast<double>(curve.paths) * static_cast<double>(curve.steps);
     const CudaPlan first = plan(experiment, curve, objective, machine);
 
-    const CudaOptions options = cuda_options(machine);
-    SimResult timed = simulate_job(experiment, objective, options);  // loads the kernels
+    SimResult timed = simulate(experiment, curve, objective, machine);  // loads the kernels
     std::vector<double> seconds;
     for (int repetition = 0; repetition < (quick ? 1 : 9); ++repetition) {
-      timed = simulate_job(experiment, objective, options);
+      timed = simulate(experiment, curve, objective, machine);
       seconds.push_back(timed.seconds);
     }
     std::sort(seconds.begin(), seconds.end());
-    const double median = seconds[seconds.size() / 2], rate = path_steps / median;
+    const double median = seconds[seconds.size() / 2], rate = path_steps(curve) / median;
     const auto found = instructions.find(job.label);
     const bool known = found != instructions.end();
     const double part = known && limit_known ? rate * found->second / limit : 0.0;

@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "kernels/collect.hpp"
+#include "kernels/compressors.hpp"
 #include "kernels/cuda/runtime.cuh"
 #include "kernels/cuda/statistics.cuh"
 #include "kernels/cuda/variants.cuh"
@@ -225,8 +226,7 @@ class DeviceSpec {
     std::vector<std::uint32_t> words(static_cast<std::size_t>(host.n_workers) + 1, 0);
     for (int i = 0; i < host.n_workers; ++i)
       words[static_cast<std::size_t>(i) + 1] =
-          words[static_cast<std::size_t>(i)] +
-          static_cast<std::uint32_t>(std::min(host.workers[i].keep, f.dim - host.workers[i].keep));
+          words[static_cast<std::size_t>(i)] + static_cast<std::uint32_t>(rand_k_uniforms(f.dim, host.workers[i].keep));
     subset_words_ = DeviceArray<std::uint32_t>(words.data(), words.size());
   }
   void add_to(Segment<R>& segment) const {
@@ -363,7 +363,7 @@ class DeviceRun {
     DeviceArray<double> value_double, norm;
     DeviceArray<std::uint32_t> counts;
     PinnedArray<std::uint64_t> roots, groups;
-    Event step_begin, step_end, statistics_begin, statistics_end, done;
+    Event step_begin, step_end, statistics_end, done;
     bool busy = false;
     Segment<R> segment;
     std::uint64_t merges = 0;
@@ -499,7 +499,6 @@ class DeviceRun {
     const Segment<R>& s = slot.segment;
     const std::int64_t records = s.n_checkpoints;
     const cudaStream_t stream = stepping_.get();
-    slot.statistics_begin.record(stepping_);
     check_cuda(
         cudaMemsetAsync(slot.counts.data(), 0,
                         static_cast<std::size_t>(records) * static_cast<std::size_t>(histogram_bins) * 4, stream),
@@ -553,7 +552,7 @@ class DeviceRun {
     step_seconds_ += step_seconds;
     ++launches_;
     if (s.n_checkpoints > 0) {
-      statistics_seconds_ += slot.statistics_end.since(slot.statistics_begin);
+      statistics_seconds_ += slot.statistics_end.since(slot.step_end);
       merge_seconds_ += slot.done.since(slot.statistics_end);
       ++reductions_;
       merges_ += slot.merges;
