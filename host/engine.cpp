@@ -14,13 +14,9 @@
 
 namespace pathbound {
 
-namespace {
-
 int thread_count(int threads) {
   return threads > 0 ? threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
-
-}  // namespace
 
 const CurveConfig* find_curve(const Experiment& experiment, const std::string& name) {
   const auto found = std::find_if(experiment.curves.begin(), experiment.curves.end(),

@@ -25,6 +25,9 @@ struct RunOptions {
   const std::atomic<bool>* stop = nullptr;
 };
 
+/// `threads`, or every hardware thread for 0.
+int thread_count(int threads);
+
 /// The experiment's curve of that name, or null.
 const CurveConfig* find_curve(const Experiment& experiment, const std::string& name);
 

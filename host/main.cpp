@@ -214,8 +214,7 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
   const RunOptions options = common.run_options();
   const bool cuda = options.backend == Backend::cuda;
   const std::vector<DeviceInfo> devices = find_devices(options.devices);
-  const int threads =
-      common.threads > 0 ? common.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const int threads = thread_count(common.threads);
   const std::string machine = cuda ? describe(devices) : fmt::format("{} threads, {}", threads, name_of(options.isa));
   for (const std::string& file : files) {
     try {
@@ -303,8 +302,7 @@ int list(const std::string& what) {
   }
   if (all || what == "devices") {
     print("devices\n");
-    print(fmt::format("  cpu              {} threads, instruction sets:{}{}{}\n",
-                      std::max(1u, std::thread::hardware_concurrency()), " scalar",
+    print(fmt::format("  cpu              {} threads, instruction sets:{}{}{}\n", thread_count(0), " scalar",
                       isa_available(Isa::avx2) ? " avx2" : "", isa_available(Isa::avx512) ? " avx512" : ""));
     const CudaOffer offer = cuda_offer();
     if (offer.devices.empty())

@@ -60,10 +60,6 @@ std::vector<Isa> available_isas() {
   return all;
 }
 
-int thread_count(int threads) {
-  return threads > 0 ? threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-}
-
 // ------------------------------------------------------------------------------------------- random words
 
 /// Philox4x32-10: seed, path and block, and the block's four words. The first three are the known answers that the
