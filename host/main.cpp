@@ -16,7 +16,6 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <thread>
 
 #include "host/engine.hpp"
 #include "host/program.hpp"

@@ -8,7 +8,6 @@
 #include <memory>
 #include <set>
 #include <stdexcept>
-#include <thread>
 
 #include "host/engine.hpp"
 #include "host/version.hpp"
