@@ -71,9 +71,19 @@ struct ScheduleConfig {
   double k0 = 1.0, p = 0.5;  ///< polynomial: s_k = (1 + k/k0)^-p
 };
 
-/// One [[curve]] with the overrides applied: noise, workers, seed, paths and steps are its own.
+/// What makes a [[curve]] the SDE of a method.
+struct ModelConfig {
+  ModelKind kind = ModelKind::first_order;
+  IntegratorKind integrator = IntegratorKind::euler_maruyama;
+  int substeps = 1;  ///< of a step of the method
+  std::string of;    ///< name of the curve whose method it models
+};
+
+/// One [[curve]] with the overrides applied: noise, workers, seed, paths and steps are its own. A model has those of
+/// the curve it is of, and its method, eta, compressor and schedule.
 struct CurveConfig {
   std::string name;
+  std::optional<ModelConfig> model;
   MethodKind method = MethodKind::dsgd;
   double eta = 0.0;
   CompressorConfig compressor;
@@ -86,7 +96,7 @@ struct CurveConfig {
 };
 
 struct BoundConfig {
-  std::string theorem;  ///< canonical label: B3, B3p, B3d, B4, B4Y, B4d (aliases such as B3' are resolved)
+  std::string theorem;  ///< canonical label: B3, B3p, B3c, B3d, B4, B4Y, B4d (aliases such as B3' are resolved)
   std::string curve;
   std::optional<Expectation> expect;
   double margin = 0.005;
@@ -128,6 +138,8 @@ const char* name_of(MethodKind);
 const char* name_of(LawKind);
 const char* name_of(CompressorKind);
 const char* name_of(ScheduleKind);
+const char* name_of(ModelKind);
+const char* name_of(IntegratorKind);
 const char* name_of(Expectation);
 
 /// An entry of `pathbound list` and of the documentation: what a component is and its keys.
@@ -142,6 +154,8 @@ struct ComponentInfo {
 const std::vector<ComponentInfo>& objective_registry();
 const std::vector<ComponentInfo>& law_registry();
 const std::vector<ComponentInfo>& method_registry();
+const std::vector<ComponentInfo>& model_registry();
+const std::vector<ComponentInfo>& integrator_registry();
 const std::vector<ComponentInfo>& compressor_registry();
 const std::vector<ComponentInfo>& schedule_registry();
 const std::vector<ComponentInfo>& spectrum_registry();  ///< kinds of objective.spectrum

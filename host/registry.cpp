@@ -107,6 +107,25 @@ const std::vector<ComponentInfo>& method_registry() {
   return registry;
 }
 
+const std::vector<ComponentInfo>& model_registry() {
+  static const std::vector<ComponentInfo> registry{
+      {"first_order", "dX = -m dt + sqrt(eta/N) Q^(1/2) dW: the SDE of the theorems", {}},
+      {"second_order", "drift -(I + (eta/2) J) m: closer to the method for small eta, stable for every eta", {}},
+      {"curvature", "drift -(I - (eta/2) J) m: on quadratics stable where the method is", {}},
+      {"hessian_aware", "per coordinate, exact second moments on quadratics; separable objectives", {}},
+  };
+  return registry;
+}
+
+const std::vector<ComponentInfo>& integrator_registry() {
+  static const std::vector<ComponentInfo> registry{
+      {"euler_maruyama", "weak order 1; first_order, second_order, curvature", {}},
+      {"weak2", "weak order 2; first_order, second_order, curvature", {}},
+      {"moment", "exact second moments on quadratics; hessian_aware", {}},
+  };
+  return registry;
+}
+
 const std::vector<ComponentInfo>& compressor_registry() {
   static const std::vector<ComponentInfo> registry{
       {"identity", "C(g) = g, omega = 0", {}},
@@ -224,6 +243,8 @@ const char* name_of(ObjectiveKind kind) { return name_in(objective_registry(), k
 const char* name_of(MethodKind kind) { return name_in(method_registry(), kind); }
 const char* name_of(LawKind kind) { return name_in(law_registry(), kind); }
 const char* name_of(CompressorKind kind) { return name_in(compressor_registry(), kind); }
+const char* name_of(ModelKind kind) { return name_in(model_registry(), kind); }
+const char* name_of(IntegratorKind kind) { return name_in(integrator_registry(), kind); }
 const char* name_of(ScheduleKind kind) { return name_in(schedule_registry(), kind); }
 
 const char* name_of(Expectation expectation) {

@@ -21,11 +21,25 @@ struct Performance {
   double path_steps = 0.0;
 };
 
+/// How far a model's E S is from its method's, both with the same noise path by path where the law is Gaussian. Vectors
+/// have one entry per checkpoint; NaN where a number does not exist (a path diverged, E S does not exist, too few paths).
+struct Comparison {
+  std::string method, model;  ///< names of curves
+  std::vector<std::uint64_t> step;
+  std::vector<double> weak_error, standard_error;  ///< E S(method) - E S(model), with its own standard error
+  /// E S(model) - E S(the model with twice its substeps): about the integrator's own error.
+  std::vector<double> integrator_error, integrator_standard_error;
+  /// Per checkpoint: (Var S(method) + Var S(model)) / Var(S(method) - S(model)), 1 when the draws are independent.
+  std::vector<double> variance_reduction;
+  std::vector<std::string> notes;
+};
+
 struct Results {
   Experiment experiment;
   Environment environment;
   std::vector<Curve> curves;
   std::vector<Verdict> bounds;
+  std::vector<Comparison> comparisons;
   Performance performance;
 };
 

@@ -14,6 +14,9 @@ enum class ObjectiveKind : int { quadratic, quartic, cosh, sine_pl, least_square
 enum class LawKind : int { gaussian, student_t, multivariate_t };
 enum class CompressorKind : int { identity, rand_k, bernoulli };
 enum class ScheduleKind : int { constant, polynomial };
+/// SDEs that model a method, and how they are stepped (theory section 3).
+enum class ModelKind : int { first_order, second_order, curvature, hessian_aware };
+enum class IntegratorKind : int { euler_maruyama, weak2, moment };
 
 /// Which stream of random words a process draws from (design: word q * 2^60 + m of a path). The numbers are part of
 /// the stream's definition.
@@ -23,7 +26,8 @@ enum class Purpose : int {
   refinement = 2,
   start = 3,
   model_noise = 4,
-  selector = 5
+  selector = 5,
+  signs = 6  ///< weak2: its two-point variables
 };
 
 /// The objective as the inner loops see it. R is float or double. Arrays that an objective does not use are null.
@@ -58,6 +62,44 @@ struct WorkerSpec {
   std::uint32_t keep_below = 0;  ///< bernoulli: keep when the word is at most this (p = (keep_below + 1) / 2^32)
 };
 
+/// Xi(y) = F(y) - 1/2 of a law and the density F'(y) for y >= 0 as piecewise polynomials (host/xi_table.hpp makes them,
+/// kernels/xi.hpp reads them). Piece 0 is [0, low), low a power of two; the following ones cut each octave [2^e, 2^(e+1))
+/// from low on into 8 of equal width; the last begins at a power of two beyond which Xi is 1/2. With w a piece's width
+/// and t in [0, 1) the place in it: Xi = c_0 + sum_i a_i t^(i+1)/(i+1), F' = (1/w) sum_i a_i t^i.
+template <class R>
+struct XiTable {
+  static constexpr int terms = sizeof(R) == 4 ? 6 : 10;  ///< a_0 .. a_(terms - 1)
+  static constexpr int stride = terms + 2;               ///< of a piece: c_0, 1/w, a_0, ...
+  const R* pieces = nullptr;
+  int n_pieces = 0;  ///< the last included
+  R low = R(0), inverse_low = R(0);
+};
+
+/// Workers of a DSignSGD model that are alike.
+template <class R>
+struct ModelWorkers {
+  R weight = R(0);     ///< their share of all
+  R scale_sq = R(0);   ///< as in WorkerSpec
+  R affine_sq = R(0);  ///< as in WorkerSpec
+  R scale = R(0);      ///< as in WorkerSpec
+};
+
+/// A model of the SimSpec's method. Coefficients are means over the workers (theory section 3).
+template <class R>
+struct ModelSpec {
+  ModelKind kind = ModelKind::first_order;
+  IntegratorKind integrator = IntegratorKind::euler_maruyama;
+  int substeps = 1;  ///< n: of length eta/n each
+  R delta = R(0);    ///< weak2: how far its differences reach, in noise increments; 1/(4 sqrt(n))
+  /// DSGD, DCSGD: Q = diag(square v_j^2 + noise + affine |v|^2/d) - rank_one v v^T, v = grad f.
+  R square = R(0), noise = R(0), affine = R(0), rank_one = R(0);
+  R omega = R(0);  ///< mean omega_i
+  /// DSignSGD.
+  const ModelWorkers<R>* workers = nullptr;
+  int n_workers = 0;
+  XiTable<R> xi;
+};
+
 /// One curve: a process, its noise and its random streams.
 template <class R>
 struct SimSpec {
@@ -70,6 +112,8 @@ struct SimSpec {
   double limit = 1e30;  ///< a path with S above it has diverged
 
   MethodKind method = MethodKind::dsgd;
+  bool is_model = false;  ///< the process is `model` of the method; a step is `model.substeps` substeps
+  ModelSpec<R> model;
   ObjectiveSpec<R> objective;
   const R* start = nullptr;  ///< x_0, dim numbers
 
