@@ -7,9 +7,11 @@
 #include <cmath>
 #include <cstdlib>
 #include <exception>
+#include <map>
 #include <new>
 #include <thread>
 
+#include "host/comparison.hpp"
 #include "host/version.hpp"
 
 namespace pathbound {
@@ -76,6 +78,57 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
     spec.track_pl = true;
     if (needs_gradient_tracking(bound.theorem)) spec.track_gradient = true;
   }
+  if (curve.model) add_model(curve, dim);
+}
+
+/// The coefficients of a model (theory section 3, covariances): means over the workers.
+template <class R>
+void CurveSpec<R>::add_model(const CurveConfig& curve, int dim) {
+  spec.is_model = true;
+  ModelSpec<R>& model = spec.model;
+  model.kind = curve.model->kind;
+  model.integrator = curve.model->integrator;
+  model.substeps = curve.model->substeps;
+  model.delta = static_cast<R>(0.25 / std::sqrt(curve.model->substeps));
+  if (curve.method == MethodKind::dsignsgd) {
+    for (const WorkerSpec<R>& worker : workers_) {
+      const R share = static_cast<R>(1.0 / curve.workers.count);
+      const auto alike = std::find_if(model_workers_.begin(), model_workers_.end(), [&](const ModelWorkers<R>& other) {
+        return other.scale_sq == worker.scale_sq && other.affine_sq == worker.affine_sq && other.scale == worker.scale;
+      });
+      if (alike == model_workers_.end())
+        model_workers_.push_back({share, worker.scale_sq, worker.affine_sq, worker.scale});
+      else
+        alike->weight += share;
+    }
+    model.workers = model_workers_.data();
+    model.n_workers = static_cast<int>(model_workers_.size());
+    xi_ = XiPieces<R>(curve.noise.law, curve.noise.nu);
+    model.xi = xi_.table();
+    return;
+  }
+  const double n = curve.workers.count, d = dim, variance = noise_variance(curve.noise.law, curve.noise.nu);
+  double square = 0.0, noise = 0.0, affine = 0.0, rank_one = 0.0, omega = 0.0;
+  for (int i = 0; i < curve.workers.count; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    const double omega_i = compressor_omega(curve, dim, i), sigma = curve.workers.scale[at],
+                 each = (1.0 + omega_i) / (n * curve.workers.batch[at]);
+    omega += omega_i / n;
+    if (sigma > 0.0) noise += each * sigma * sigma * variance;
+    if (curve.noise.affine > 0.0) affine += each * curve.noise.affine * curve.noise.affine * variance;
+    if (curve.compressor.kind == CompressorKind::rand_k && dim > 1) {
+      const double k = curve.workers.k[at], c = (d - k) / (k * (d - 1.0));
+      rank_one += c / n;
+      square += d * c / n;
+    } else {
+      square += omega_i / n;
+    }
+  }
+  model.square = static_cast<R>(square);
+  model.noise = static_cast<R>(noise);
+  model.affine = static_cast<R>(affine);
+  model.rank_one = static_cast<R>(rank_one);
+  model.omega = static_cast<R>(omega);
 }
 template class CurveSpec<float>;
 template class CurveSpec<double>;
@@ -170,7 +223,7 @@ namespace {
 /// |zeta| at about sqrt(nu) 2^(32/nu), beyond which lies the share 2^(-32 (nu - 2)/nu) of the second moment.
 void note_tail_cut(const CurveConfig& curve, Precision precision, Curve& result) {
   const bool heavy = curve.noise.law != LawKind::gaussian && curve.noise.nu > 2.0;
-  if (!heavy || curve.method == MethodKind::dsignsgd) return;
+  if (!heavy || curve.method == MethodKind::dsignsgd || curve.model) return;
   const double bits = precision == Precision::single ? 32.0 : 54.0;
   const double share = std::exp2(-bits * (curve.noise.nu - 2.0) / curve.noise.nu);
   if (share < 0.005) return;
@@ -194,22 +247,38 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
   const Objective objective(experiment.objective);
   validate(experiment, objective);
   double total = 0.0;
-  for (const CurveConfig& curve : experiment.curves) total += path_steps(curve);
+  for (const CurveConfig& curve : experiment.curves) total += path_steps(curve) * (curve.model ? 2.0 : 1.0);
   // What does not fit a device is said before anything runs.
   if (options.backend == Backend::cuda)
     for (const CurveConfig& curve : experiment.curves) plan(experiment, curve, objective, options);
   double done = 0.0;
-  for (const CurveConfig& curve : experiment.curves) {
+  const auto run = [&](const CurveConfig& curve) {
     std::function<void(double)> progress;
     if (options.progress) progress = [&](double here) { options.progress(curve.name, done + here, total); };
-    const SimResult sim = simulate(experiment, curve, objective, options, progress);
+    SimResult sim = simulate(experiment, curve, objective, options, progress);
+    done += path_steps(curve);
+    results.performance.seconds += sim.seconds;
+    results.performance.path_steps += path_steps(curve);
+    return sim;
+  };
+  std::map<std::string, SimResult> simulated, doubled;
+  for (const CurveConfig& curve : experiment.curves) {
+    const SimResult& sim = simulated[curve.name] = run(curve);
+    if (curve.model) doubled[curve.name] = run(with_doubled_substeps(curve));
     results.curves.push_back(make_curve(curve, objective, sim));
     results.curves.back().rounding_level =
         rounding_level(curve, objective, experiment.precision == Precision::single ? 0x1p-24 : 0x1p-53);
     note_tail_cut(curve, experiment.precision, results.curves.back());
-    done += path_steps(curve);
-    results.performance.seconds += sim.seconds;
-    results.performance.path_steps += path_steps(curve);
+  }
+  const auto simulated_curve = [&](const std::string& name) {
+    const CurveConfig& config = *find_curve(experiment, name);
+    return Simulated{config, simulated[name],
+                     results.curves[static_cast<std::size_t>(&config - experiment.curves.data())]};
+  };
+  for (const CurveConfig& curve : experiment.curves) {
+    if (!curve.model) continue;
+    results.comparisons.push_back(
+        compare(simulated_curve(curve.model->of), simulated_curve(curve.name), doubled[curve.name]));
   }
   for (const BoundConfig& bound : experiment.bounds) {
     const CurveConfig& config = *find_curve(experiment, bound.curve);
@@ -243,8 +312,9 @@ double memory_estimate(const Experiment& experiment, int threads) {
     const double real = experiment.precision == Precision::double_ ? 8.0 : 4.0;
     const double dim = experiment.objective.dim;
     // Histogram pages touched (two a record, seen in practice) and bins waiting, records of the tree, rows of a block.
+    const double vectors = curve.model ? 16.0 : 4.0;
     const double per_thread = records * (8192.0 + 2048.0 + 24.0 * sizeof(Record)) +
-                              32.0 * (real * (4.0 * dim + experiment.objective.rows) + 8.0 * dim);
+                              32.0 * (real * (vectors * dim + 2.0 * experiment.objective.rows) + 8.0 * dim);
     const double blocks = std::ceil(static_cast<double>(curve.paths) / block_paths);
     // The text of the results takes some kB a record; a data objective's matrices are held in float and in double.
     const double rows = experiment.objective.rows;

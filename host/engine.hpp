@@ -8,6 +8,7 @@
 
 #include "host/backend.hpp"
 #include "host/results.hpp"
+#include "host/xi_table.hpp"
 #include "kernels/simulate.hpp"
 #include "kernels/simulate_cuda.hpp"
 
@@ -44,9 +45,13 @@ class CurveSpec {
   SimSpec<R> spec;
 
  private:
+  void add_model(const CurveConfig& curve, int dim);
+
   std::vector<R> start_;
   std::vector<WorkerSpec<R>> workers_;
   std::vector<std::uint64_t> checkpoints_;
+  std::vector<ModelWorkers<R>> model_workers_;
+  XiPieces<R> xi_;
 };
 
 /// Simulates one curve. Throws Interrupted; MachineError when memory runs out or a device fails.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Objectives: suboptimality S(x) = f(x) - f* without cancellation, and grad f (theory section 5).
 //
-// A separable objective f(x) = sum_j f_j(x_j) is a struct with two members, value(x_j, j) = f_j(x_j) - min f_j and
-// gradient(x_j, j) = f_j'(x_j), built from an ObjectiveSpec; one line of `with_separable` makes it known. CONTRIBUTING
-// walks through adding one. The dense objectives (least_squares, logistic) have functions of their own below.
+// A separable objective f(x) = sum_j f_j(x_j) is a struct with the members value(x_j, j) = f_j(x_j) - min f_j,
+// gradient(x_j, j) = f_j'(x_j) and second(x_j, j) = f_j''(x_j), built from an ObjectiveSpec; one line of
+// `with_separable` makes it known. CONTRIBUTING walks through adding one. The dense objectives (least_squares, logistic)
+// have functions of their own below.
 #pragma once
 #include "kernels/math.hpp"
 #include "kernels/reduce.hpp"
@@ -19,6 +20,7 @@ struct Quadratic {
   PATHBOUND_HD explicit Quadratic(const ObjectiveSpec<ScalarOf<F>>& spec) : h(spec.h) {}
   PATHBOUND_HD F value(F x, int j) const { return (F(h[j]) * x) * (real<F>(0.5) * x); }
   PATHBOUND_HD F gradient(F x, int j) const { return F(h[j]) * x; }
+  PATHBOUND_HD F second(F, int j) const { return F(h[j]); }
 };
 
 /// f = sum x_j^4 / 4.
@@ -30,6 +32,7 @@ struct Quartic {
     return (s * s) * real<F>(0.25);
   }
   PATHBOUND_HD F gradient(F x, int) const { return (x * x) * x; }
+  PATHBOUND_HD F second(F x, int) const { return real<F>(3.0) * (x * x); }
 };
 
 /// f = sum cosh x_j - 1 = sum 2 sinh(x_j / 2)^2.
@@ -41,6 +44,7 @@ struct Cosh {
     return real<F>(2.0) * (s * s);
   }
   PATHBOUND_HD F gradient(F x, int) const { return sinh(x); }
+  PATHBOUND_HD F second(F x, int) const { return cosh(x); }
 };
 
 /// f = sum x_j^2 + 3 sin(x_j)^2: PL but not convex.
@@ -55,6 +59,7 @@ struct SinePl {
     const F y = real<F>(2.0) * x;
     return fma(real<F>(3.0), sin(y), y);
   }
+  PATHBOUND_HD F second(F x, int) const { return fma(real<F>(6.0), cos(real<F>(2.0) * x), real<F>(2.0)); }
 };
 
 /// f = 1/2 sum h_j x_j^2 + (lam/4) sum x_j^4, some h_j < 0, for which f_j - min f_j = (lam/4)(x_j^2 + h_j/lam)^2.
@@ -73,6 +78,7 @@ struct Saddle {
     return s * fma(quarter, s, real<F>(0.5) * F(h[j]));
   }
   PATHBOUND_HD F gradient(F x, int j) const { return x * fma(F(lam) * x, x, F(h[j])); }
+  PATHBOUND_HD F second(F x, int j) const { return fma(real<F>(3.0) * F(lam), x * x, F(h[j])); }
 };
 
 PATHBOUND_HD bool is_separable(ObjectiveKind kind) {
@@ -126,6 +132,67 @@ PATHBOUND_HD void gradient(const ObjectiveSpec<ScalarOf<F>>& spec, const ScalarO
   } else {
     with_separable<F>(spec, [&](const auto& f) {
       for (int j = 0; j < dim; ++j) store(g + j * stride, f.gradient(load<F>(x + j * stride), j));
+    });
+  }
+}
+
+/// What one row of the logistic loss adds to the Hessian, p (1 - p), from what `gradient` left in its scratch row, -p.
+template <class F>
+PATHBOUND_HD F logistic_weight(F minus_p) {
+  return (real<F>(0.0) - minus_p) * (real<F>(1.0) + minus_p);
+}
+
+/// H(x) u of one pack of paths, to be called after `gradient` at the same x with the same scratch, which is only read.
+/// `products`: n_rows rows (logistic). out must not be u.
+template <class F>
+PATHBOUND_HD void hessian_product(const ObjectiveSpec<ScalarOf<F>>& spec, const ScalarOf<F>* x, const ScalarOf<F>* u,
+                                  int stride, ScalarOf<F>* out, const ScalarOf<F>* scratch, ScalarOf<F>* products) {
+  const int dim = spec.dim;
+  if (spec.kind == ObjectiveKind::least_squares) {
+    for (int i = 0; i < dim; ++i) {
+      const ScalarOf<F>* row = spec.gram + static_cast<std::int64_t>(i) * dim;
+      store(out + i * stride, tree_sum<F>(dim, [&](int j) { return F(row[j]) * load<F>(u + j * stride); }));
+    }
+  } else if (spec.kind == ObjectiveKind::logistic) {
+    for (int r = 0; r < spec.n_rows; ++r) {
+      const ScalarOf<F>* row = spec.rows + static_cast<std::int64_t>(r) * dim;
+      const F along = tree_sum<F>(dim, [&](int j) { return F(row[j]) * load<F>(u + j * stride); });
+      store(products + r * stride, logistic_weight(load<F>(scratch + r * stride)) * along);
+    }
+    const F n = real<F>(spec.n_rows);
+    for (int j = 0; j < dim; ++j) {
+      const F sum = tree_sum<F>(spec.n_rows, [&](int r) {
+        return F(spec.rows[static_cast<std::int64_t>(r) * dim + j]) * load<F>(products + r * stride);
+      });
+      store(out + j * stride, fma(F(spec.lam), load<F>(u + j * stride), sum / n));
+    }
+  } else {
+    with_separable<F>(spec, [&](const auto& f) {
+      for (int j = 0; j < dim; ++j)
+        store(out + j * stride, f.second(load<F>(x + j * stride), j) * load<F>(u + j * stride));
+    });
+  }
+}
+
+/// The diagonal of H(x), under the same conditions.
+template <class F>
+PATHBOUND_HD void hessian_diagonal(const ObjectiveSpec<ScalarOf<F>>& spec, const ScalarOf<F>* x, int stride,
+                                   ScalarOf<F>* out, const ScalarOf<F>* scratch) {
+  const int dim = spec.dim;
+  if (spec.kind == ObjectiveKind::least_squares) {
+    for (int j = 0; j < dim; ++j) store(out + j * stride, F(spec.gram[static_cast<std::int64_t>(j) * dim + j]));
+  } else if (spec.kind == ObjectiveKind::logistic) {
+    const F n = real<F>(spec.n_rows);
+    for (int j = 0; j < dim; ++j) {
+      const F sum = tree_sum<F>(spec.n_rows, [&](int r) {
+        const F a(spec.rows[static_cast<std::int64_t>(r) * dim + j]);
+        return (a * a) * logistic_weight(load<F>(scratch + r * stride));
+      });
+      store(out + j * stride, F(spec.lam) + sum / n);
+    }
+  } else {
+    with_separable<F>(spec, [&](const auto& f) {
+      for (int j = 0; j < dim; ++j) store(out + j * stride, f.second(load<F>(x + j * stride), j));
     });
   }
 }

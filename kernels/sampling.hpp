@@ -156,13 +156,13 @@ class NoiseWindow {
   static_assert(window_rows % 4 == 0);
 
   PATHBOUND_HD void init(std::uint64_t seed, const BitsOf<F> path_low[P], std::uint32_t path_high, LawKind law,
-                         double nu, int dim) {
-    for (int p = 0; p < P; ++p) stream_[p].init(seed, path_low[p], path_high, Purpose::gradient_noise);
+                         double nu, int dim, Purpose purpose = Purpose::gradient_noise) {
+    for (int p = 0; p < P; ++p) stream_[p].init(seed, path_low[p], path_high, purpose);
     law_ = law;
     nu_ = nu;
     row_length_ = dim + (dim & 1);
     row_position_ = 0;
-    next_block_ = 0;
+    next_block_ = first_block(purpose);
   }
 
   /// Up to `want` consecutive rows; `got` says how many.

@@ -19,6 +19,18 @@ PATHBOUND_HD D step_size(ScheduleKind kind, double eta, double k0, double p, D k
   return D(eta);
 }
 
+/// The derivative of step_size by k, given its value there.
+template <class D>
+PATHBOUND_HD D step_size_slope(ScheduleKind kind, double k0, double p, D k, D step_size) {
+  switch (kind) {
+    case ScheduleKind::constant:
+      break;
+    case ScheduleKind::polynomial:
+      return (real<D>(0.0) - D(p) * step_size) / (D(k0) + k);
+  }
+  return real<D>(0.0);
+}
+
 /// The step sizes of consecutive steps, computed a pack at a time.
 template <class D>
 class StepSizes {

@@ -13,6 +13,7 @@
 
 #include "kernels/collect.hpp"
 #include "kernels/cpu.hpp"
+#include "kernels/model_run.hpp"
 #include "kernels/path.hpp"
 
 namespace pathbound {
@@ -35,6 +36,11 @@ bool run_block(const CpuKernels& kernels, const SimSpec<float>& spec, std::uint6
 bool run_block(const CpuKernels& kernels, const SimSpec<double>& spec, std::uint64_t block, double* rows,
                double* doubles, const BlockOutput& out) {
   return kernels.run_double(spec, block, rows, doubles, out);
+}
+
+template <class R>
+std::int64_t rows_of(const SimSpec<R>& spec) {
+  return spec.is_model ? model_workspace_rows(spec) : workspace_rows(spec);
 }
 
 /// Memory aligned to cache lines and not touched before it is used (the histograms are mostly never touched).
@@ -179,7 +185,7 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
   auto work = [&](std::size_t thread) {
     try {
       histograms[thread] = std::make_unique<Histograms>(n_checkpoints);
-      Buffer<R> rows(static_cast<std::size_t>(workspace_rows(spec)) * block_paths);
+      Buffer<R> rows(static_cast<std::size_t>(rows_of(spec)) * block_paths);
       Buffer<double> doubles(static_cast<std::size_t>(workspace_doubles(spec)));
       Records records(n_checkpoints);
       OrderedTree chunk_tree;
@@ -238,6 +244,7 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
   SimResult result;
   result.records = tree.finish();
   result.group_means = tree.take_group_means();
+  result.group_paths = groups.paths;
   fill_quantiles(result, spec.n_paths, [&](std::size_t checkpoint, int bin) {
     std::uint64_t count = 0;
     for (const auto& part : histograms) count += part->count(checkpoint, bin);
@@ -260,7 +267,7 @@ void trace_cpu(const SimSpec<R>& spec, std::uint64_t path, Isa isa, const TraceS
   trace.call = [](void* c, std::uint64_t step, const double* x, double s, double norm, bool diverged) {
     (*static_cast<Context*>(c)->sink)(step, x, s, norm, diverged);
   };
-  Buffer<R> rows(static_cast<std::size_t>(workspace_rows(spec)) * block_paths);
+  Buffer<R> rows(static_cast<std::size_t>(rows_of(spec)) * block_paths);
   Buffer<double> doubles(static_cast<std::size_t>(workspace_doubles(spec)));
   Records records(static_cast<std::size_t>(spec.n_checkpoints));
   BlockOutput out;

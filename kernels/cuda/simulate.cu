@@ -714,6 +714,7 @@ SimResult simulate_cuda(const SimSpec<R>& spec, const CudaOptions& options) {
   SimResult result;
   result.records = shared.tree.finish();
   result.group_means = shared.tree.take_group_means();
+  result.group_paths = shared.groups.paths;
   fill_quantiles(result, spec.n_paths, [&](std::size_t c, int bin) { return shared.bins.count(c, bin); });
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   result.kernel_times = times[0];

@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+// The SDE models of a method (theory section 3), one substep at a time: written once, over a Space that says where the
+// coordinates of a path live (rows of packs on the CPU; registers or memory of the lanes that share a path on a GPU).
+//
+// A Space has the types Real and Vector and
+//   each(use)                    use(i, j) for each coordinate j it holds; i is its place in a Vector
+//   get(v, i), set(v, i, value)
+//   vector<slot>()               working memory: a Vector for each ModelSlot
+//   sum(term)                    the dyadic tree sum of term(i, j) over all coordinates of the path
+//   gradient(x, g)
+//   hessian_times(x, u, out), hessian_diagonal(x, out)      after gradient at the same x; out is neither x nor u
+//   track(g)                     g is the gradient at the beginning of a substep
+#pragma once
+#include "kernels/math.hpp"
+#include "kernels/objectives.hpp"
+#include "kernels/schedules.hpp"
+#include "kernels/spec.hpp"
+#include "kernels/xi.hpp"
+
+namespace pathbound {
+inline namespace PATHBOUND_ISA {
+
+/// A model's working vectors. Those from `step` on are weak2's alone.
+enum class ModelSlot : int {
+  drift,     ///< m (DSGD, DCSGD: grad f)
+  root,      ///< square root of the diagonal part of Q
+  slope,     ///< DSignSGD: m_j by grad_j f
+  hessian,   ///< H m; hessian_aware: the diagonal of H
+  step,      ///< the drift's increment
+  noise,     ///< the noise's increment
+  across,    ///< that of the two-point variables
+  point,     ///< where the coefficients are evaluated
+  next,      ///< the new x
+  diagonal,  ///< of H
+  variance,  ///< DSignSGD: Q_jj by grad_j f
+  count
+};
+/// Slots in use.
+template <class R>
+PATHBOUND_HD int model_slots(const ModelSpec<R>& model) {
+  return static_cast<int>(model.integrator == IntegratorKind::weak2 ? ModelSlot::count : ModelSlot::step);
+}
+
+/// Whether every coordinate has noise of its own that depends on this coordinate alone.
+template <class R>
+PATHBOUND_HD bool has_separate_noise(const SimSpec<R>& spec) {
+  return is_separable(spec.objective.kind) && !spec.affine && spec.model.rank_one == R(0);
+}
+/// Whether the noise does not depend on x.
+template <class R>
+PATHBOUND_HD bool has_constant_noise(const SimSpec<R>& spec) {
+  return spec.method != MethodKind::dsignsgd && spec.model.square == R(0) && spec.model.affine == R(0);
+}
+
+/// eta s(t) and its derivative by the step number at one time.
+template <class R>
+struct StepSizeAt {
+  R eta, slope;
+};
+template <class R>
+PATHBOUND_HD StepSizeAt<R> step_size_at(const SimSpec<R>& spec, std::uint64_t step, double part) {
+  if (spec.schedule == ScheduleKind::constant) return {static_cast<R>(spec.eta), R(0)};
+  const double k = static_cast<double>(step) + part;
+  const double eta = step_size<double>(spec.schedule, spec.eta, spec.schedule_k0, spec.schedule_p, k);
+  const double slope = step_size_slope<double>(spec.schedule, spec.schedule_k0, spec.schedule_p, k, eta);
+  return {static_cast<R>(eta), static_cast<R>(slope)};
+}
+
+/// s_i of a worker in the noise that a model takes from its method, ...
+template <class F>
+PATHBOUND_HD F noise_scale(const WorkerSpec<ScalarOf<F>>& worker, bool affine, F mean_square) {
+  return affine ? sqrt(fma(F(worker.affine_sq), mean_square, F(worker.scale_sq))) : F(worker.scale);
+}
+/// ... as a weight: 1 where `total`, the sum of all s_i^2, is 0, ...
+template <class F>
+PATHBOUND_HD F noise_weight(const WorkerSpec<ScalarOf<F>>& worker, bool affine, F mean_square, F total) {
+  return select(lt(real<F>(0.0), total), noise_scale(worker, affine, mean_square), real<F>(1.0));
+}
+/// ... and what makes the sum a normal: the method moves against its noise.
+template <class F>
+PATHBOUND_HD F noise_normaliser(F total, int workers) {
+  return real<F>(-1.0) / sqrt(select(lt(real<F>(0.0), total), total, real<F>(workers)));
+}
+
+/// +1 or -1 by the top bit of a word.
+template <class F>
+PATHBOUND_HD F two_point(BitsOf<F> word) {
+  return select_top_bit(shl(word, static_cast<int>(8 * sizeof(ScalarOf<F>)) - 32), real<F>(-1.0), real<F>(1.0));
+}
+
+/// Substep r = n, ..., 1 of the Brownian bridge: takes the noise increment (in units of sqrt(eta)) out of what is left of
+/// the step's. z: a normal; not looked at for r = 1.
+template <class F>
+PATHBOUND_HD F bridge_increment(F& left, F z, int r, int n) {
+  using R = ScalarOf<F>;
+  if (r == 1) return left;
+  const R whole = static_cast<R>(r), spread = sqrt((whole - R(1)) / (whole * static_cast<R>(n)));
+  const F increment = fma(F(spread), z, left / F(whole));
+  left = left - increment;
+  return increment;
+}
+
+/// One coordinate of the moment step of hessian_aware: x moves by -eta m a1 + eta sqrt(m^2 a2 + q a3) xi.
+template <class F>
+struct MomentStep {
+  F a1, a2, a3;
+};
+/// z = eta dm/dx; omega: over N.
+template <class F>
+PATHBOUND_HD MomentStep<F> moment_step(F z, ScalarOf<F> omega, ScalarOf<F> inverse_n) {
+  const F one = real<F>(1.0), zero = real<F>(0.0), inverse(inverse_n);
+  const F tiny = real<F>(0x1p-30);
+  const F away = one - z;
+  const F log_u = inverse * select(lt(z, real<F>(0.5)), log1p(zero - z), log(abs(away)));
+  const F one_minus_u = zero - expm1(log_u);
+  const F area = z * fma(z, F(ScalarOf<F>(1) + omega), real<F>(-2.0));  // A - 1
+  const F growth = expm1(inverse * log1p(area));                        // r - 1
+  const auto near = lt(abs(z), tiny);
+  MomentStep<F> step;
+  const F first = fma(real<F>(0.5) * z, one - inverse, one);  // of a1 n, to first order in z
+  step.a1 = select(near, inverse * first, one_minus_u / z);
+  step.a3 = select(lt(abs(area), tiny), inverse * fma(real<F>(0.5) * area, inverse - one, one), growth / area);
+  // r - u^2: without cancellation where u is not small.
+  step.a2 = zero;
+  if (omega != ScalarOf<F>(0)) {
+    const F u = one - one_minus_u, ratio = z / away;
+    const F product = (u * u) * expm1(inverse * log1p(F(omega) * (ratio * ratio)));
+    const F difference = max(zero, (one + growth) - u * u);
+    step.a2 = select(near, inverse * F(omega), select(lt(z, real<F>(0.5)), product, difference) / (z * z));
+  }
+  return step;
+}
+
+/// DSignSGD: what a coordinate's gradient says.
+template <class F>
+struct SignMoments {
+  F drift, variance, slope, variance_slope;  ///< m_j, Q_jj and their derivatives by grad_j f
+};
+template <class F>
+PATHBOUND_HD SignMoments<F> sign_moments(const ModelSpec<ScalarOf<F>>& model, bool affine, F v, F mean_square) {
+  using R = ScalarOf<F>;
+  const F zero = real<F>(0.0);
+  SignMoments<F> moments{zero, zero, zero, zero};
+  F square = zero;
+  for (int i = 0; i < model.n_workers; ++i) {
+    const ModelWorkers<R>& w = model.workers[i];
+    F s(w.scale);
+    if (affine) s = sqrt(fma(F(w.affine_sq), mean_square, F(w.scale_sq)));
+    const auto noisy = lt(zero, s);
+    const XiValue<F> at = xi_of(model.xi, select(noisy, v / s, zero));
+    // Without noise the mean of the sign is the sign.
+    const F xi = select(noisy, at.xi, real<F>(0.5) * sign(v));
+    const F density = zero_unless(noisy, at.density / s);
+    const F weight(R(2) * w.weight);
+    moments.drift = fma(weight, xi, moments.drift);
+    moments.slope = fma(weight, density, moments.slope);
+    square = fma(weight * xi, real<F>(2.0) * xi, square);
+    moments.variance_slope = fma(weight * xi, real<F>(-4.0) * density, moments.variance_slope);
+  }
+  moments.variance = max(zero, real<F>(1.0) - square);
+  return moments;
+}
+
+template <class Space>
+class ModelStep {
+ public:
+  using F = typename Space::Real;
+  using R = ScalarOf<F>;
+  using Vector = typename Space::Vector;
+
+  PATHBOUND_HD ModelStep(const SimSpec<R>& spec, Space& space)
+      : spec_(spec),
+        model_(spec.model),
+        space_(space),
+        m_(space.template vector<ModelSlot::drift>()),
+        root_(space.template vector<ModelSlot::root>()),
+        slope_(space.template vector<ModelSlot::slope>()),
+        hessian_(space.template vector<ModelSlot::hessian>()),
+        signs_(spec.method == MethodKind::dsignsgd),
+        inverse_n_(R(1) / static_cast<R>(spec.model.substeps)),
+        inverse_root_workers_(R(1) / sqrt(static_cast<R>(spec.n_workers))) {}
+
+  /// Moves x over substep i of step k. increment: the noise's, of variance 1/n. signs: weak2's two-point variables, +-1.
+  PATHBOUND_HD void advance(const Vector& x, const Vector& increment, const Vector& signs, std::uint64_t k, int i) {
+    const double begin = static_cast<double>(i) / model_.substeps;
+    const StepSizeAt<R> now = step_size_at(spec_, k, begin);
+    switch (model_.integrator) {
+      case IntegratorKind::euler_maruyama:
+        return euler_maruyama(x, increment, now);
+      case IntegratorKind::weak2: {
+        const double half = 0.5 / model_.substeps;
+        return weak2(x, increment, signs, now, step_size_at(spec_, k, begin + half),
+                     step_size_at(spec_, k, begin + 2.0 * half));
+      }
+      case IntegratorKind::moment:
+        return moment(x, increment, now);
+    }
+  }
+
+ private:
+  PATHBOUND_HD F get(const Vector& v, int i) const { return space_.get(v, i); }
+  PATHBOUND_HD void set(const Vector& v, int i, F value) const { space_.set(v, i, value); }
+  PATHBOUND_HD F diffusion(R eta) const { return F(eta * inverse_root_workers_); }
+  PATHBOUND_HD bool needs_slope() const { return model_.kind != ModelKind::first_order; }
+
+  /// m and the square root of Q at x; `variance`: also the derivative of Q_jj (DSignSGD).
+  PATHBOUND_HD void prepare(const Vector& x, bool begins, bool variance) {
+    space_.gradient(x, m_);
+    if (begins) space_.track(m_);
+    mean_square_ = real<F>(0.0);
+    if (spec_.affine) {
+      mean_square_ = space_.sum([&](int i, int) {
+        const F v = get(m_, i);
+        return v * v;
+      }) / real<F>(spec_.objective.dim);
+    }
+    if (signs_) {
+      const Vector variance_slope = space_.template vector<ModelSlot::variance>();
+      space_.each([&](int i, int) {
+        const SignMoments<F> moments = sign_moments(model_, spec_.affine, get(m_, i), mean_square_);
+        set(m_, i, moments.drift);
+        set(root_, i, sqrt(moments.variance));
+        if (needs_slope()) set(slope_, i, moments.slope);
+        if (variance) set(variance_slope, i, moments.variance_slope);
+      });
+      return;
+    }
+    noise_square_ = fma(F(model_.affine), mean_square_, F(model_.noise));
+    space_.each([&](int i, int) {
+      const F v = get(m_, i);
+      set(root_, i, sqrt(fma(F(model_.square) * v, v, noise_square_)));
+    });
+    if (model_.rank_one == R(0)) return;
+    unit_square_ = space_.sum([&](int i, int) {
+      const F u = unit(i);
+      return u * u;
+    });
+    const F one = real<F>(1.0), c(model_.rank_one);
+    remainder_ = sqrt(max(real<F>(0.0), one - c * unit_square_));
+    bend_ = c / (one + remainder_);
+  }
+  /// u_j of Q^(1/2) = D^(1/2) (I - b u u^T).
+  PATHBOUND_HD F unit(int i) const {
+    const F root = get(root_, i);
+    return zero_unless(lt(real<F>(0.0), root), get(m_, i) / root);
+  }
+
+  /// use(i, value) with value_j = (scale Q^(1/2) w)_j at the point prepared, w_j = w(i).
+  template <class W, class Use>
+  PATHBOUND_HD void diffuse(F scale, W&& w, Use&& use) const {
+    F along = real<F>(0.0);
+    if (model_.rank_one != R(0)) along = bend_ * space_.sum([&](int i, int) { return unit(i) * w(i); });
+    space_.each([&](int i, int) {
+      F value = get(root_, i) * w(i);
+      if (model_.rank_one != R(0)) value = value - get(m_, i) * along;
+      use(i, scale * value);
+    });
+  }
+
+  /// use(i, value) with the drift times the substep's length at the point prepared, x.
+  template <class Use>
+  PATHBOUND_HD void drift(const Vector& x, StepSizeAt<R> at, Use&& use) {
+    R direct = at.eta, bent = R(0);
+    if (model_.kind == ModelKind::second_order) {
+      direct = at.eta - R(0.5) * at.slope;
+      bent = R(0.5) * (at.eta * at.eta);
+    } else if (model_.kind == ModelKind::curvature) {
+      bent = R(-0.5) * (at.eta * at.eta);
+    }
+    const F a(direct * -inverse_n_), b(bent * -inverse_n_);
+    if (needs_slope()) space_.hessian_times(x, m_, hessian_);
+    space_.each([&](int i, int) {
+      F increment = a * get(m_, i);
+      if (needs_slope()) {
+        F bend = get(hessian_, i);
+        if (signs_) bend = get(slope_, i) * bend;
+        increment = fma(b, bend, increment);
+      }
+      use(i, increment);
+    });
+  }
+
+  PATHBOUND_HD void euler_maruyama(const Vector& x, const Vector& increment, StepSizeAt<R> now) {
+    prepare(x, true, false);
+    // The drift waits in the place of H m, so that x stays where it is until the noise is known.
+    drift(x, now, [&](int i, F value) { set(hessian_, i, value); });
+    diffuse(diffusion(now.eta), [&](int i) { return get(increment, i); },
+            [&](int i, F value) { set(x, i, get(x, i) + (get(hessian_, i) + value)); });
+  }
+
+  /// Weak order 2 (docs/models.md). With G = sqrt(h) times the diffusion matrix, xi = sqrt(n) increment and eta the signs:
+  ///   X' = X + (b(X) + b(X + b(X) + G xi))/2 + (G(X + b(X)/2 + s) + G(X + b(X)/2 - s)) xi/2, s = G eta/sqrt(2)
+  ///        + 1/2 (D_[G xi] G xi - sum_r D_[G e_r] G e_r) + (D_[G xi] G eta - D_[G eta] G xi)/(2 sqrt(2)),
+  /// the derivatives D along xi and eta by central differences, the sum in closed form.
+  PATHBOUND_HD void weak2(const Vector& x, const Vector& increment, const Vector& signs, StepSizeAt<R> now,
+                          StepSizeAt<R> middle, StepSizeAt<R> end) {
+    const Vector step = space_.template vector<ModelSlot::step>(), noise = space_.template vector<ModelSlot::noise>(),
+                 across = space_.template vector<ModelSlot::across>(),
+                 point = space_.template vector<ModelSlot::point>(), next = space_.template vector<ModelSlot::next>();
+    const F half = real<F>(0.5), zero = real<F>(0.0);
+    const bool constant = has_constant_noise(spec_);
+    const auto of_increment = [&](int i) { return get(increment, i); };
+    const F root_n(sqrt(inverse_n_));
+    const auto of_signs = [&](int i) { return root_n * get(signs, i); };
+
+    prepare(x, true, !constant);
+    drift(x, now, [&](int i, F value) { set(step, i, value); });
+    diffuse(diffusion(now.eta), of_increment, [&](int i, F value) { set(noise, i, value); });
+    space_.each([&](int i, int) { set(next, i, fma(half, get(step, i), get(x, i))); });
+    if (constant) {
+      diffuse(diffusion(middle.eta), of_increment, [&](int i, F value) { set(next, i, get(next, i) + value); });
+    } else {
+      diffuse(diffusion(now.eta), of_signs, [&](int i, F value) { set(across, i, value); });
+      subtract_correction(x, next, now);
+      // Differences along the noise.
+      const bool separate = has_separate_noise(spec_);
+      const R quarter = R(0.25) / model_.delta, mixed = quarter / sqrt(R(2));
+      for (int side = 0; side < 2; ++side) {
+        const R sign = side == 0 ? R(1) : R(-1);
+        move(x, zero, noise, F(sign * model_.delta), point);
+        diffuse(diffusion(now.eta * sign),
+                [&](int i) {
+                  const F w = F(quarter) * get(increment, i);
+                  return separate ? w : fma(F(mixed), of_signs(i), w);
+                },
+                [&](int i, F value) { set(next, i, get(next, i) + value); });
+      }
+      if (!separate) {
+        for (int side = 0; side < 2; ++side) {
+          const R sign = side == 0 ? R(1) : R(-1);
+          move(x, zero, across, F(sign * model_.delta), point);
+          diffuse(diffusion(now.eta * -(sign * mixed)), of_increment,
+                  [&](int i, F value) { set(next, i, get(next, i) + value); });
+        }
+      }
+      for (int side = 0; side < 2; ++side) {
+        move(x, half, across, real<F>(side == 0 ? 0.70710678118654752 : -0.70710678118654752), point);
+        diffuse(diffusion(R(0.5) * middle.eta), of_increment,
+                [&](int i, F value) { set(next, i, get(next, i) + value); });
+      }
+    }
+    space_.each([&](int i, int) { set(point, i, get(x, i) + (get(step, i) + get(noise, i))); });
+    prepare(point, false, false);
+    drift(point, end, [&](int i, F value) { set(x, i, fma(half, value, get(next, i))); });
+  }
+
+  /// point = x + part step + reach direction, prepared.
+  PATHBOUND_HD void move(const Vector& x, F part, const Vector& direction, F reach, const Vector& point) {
+    const Vector step = space_.template vector<ModelSlot::step>();
+    space_.each([&](int i, int) {
+      set(point, i, fma(reach, get(direction, i), fma(part, get(step, i), get(x, i))));
+    });
+    prepare(point, false, false);
+  }
+
+  /// Takes 1/2 sum_r D_[G e_r] G e_r at x, which is prepared, from `next`. With W = D^(1/2) - b v u^T (u, b: unit, bend)
+  /// the sum is eta^2/(N n) sum_j (dW)_ij [H W e_j].
+  PATHBOUND_HD void subtract_correction(const Vector& x, const Vector& next, StepSizeAt<R> now) {
+    const Vector diagonal = space_.template vector<ModelSlot::diagonal>();
+    const F scale(R(0.5) * ((now.eta * now.eta) * (inverse_n_ / static_cast<R>(spec_.n_workers))));
+    const F half = real<F>(0.5), zero = real<F>(0.0);
+    space_.hessian_diagonal(x, diagonal);
+    if (signs_) {
+      const Vector variance = space_.template vector<ModelSlot::variance>();
+      space_.each([&](int i, int) {
+        const F sum = half * get(variance, i) * get(diagonal, i);
+        set(next, i, get(next, i) - scale * sum);
+      });
+      return;
+    }
+    const bool rank_one = model_.rank_one != R(0);
+    const F square(model_.square), affine(model_.affine / static_cast<R>(spec_.objective.dim));
+    if (spec_.affine || rank_one) space_.hessian_times(x, m_, hessian_);
+    if (!rank_one) {
+      space_.each([&](int i, int) {
+        F sum = square * get(m_, i) * get(diagonal, i);
+        if (spec_.affine) sum = fma(affine, get(hessian_, i), sum);
+        set(next, i, get(next, i) - scale * sum);
+      });
+      return;
+    }
+    const F curvature = space_.sum([&](int i, int) { return get(m_, i) * get(hessian_, i); });  // v^T H v
+    const F two = real<F>(2.0), lambda = fma(zero - bend_, unit_square_, real<F>(1.0));           // W u = lambda v
+    // Along H W u: the derivative of |u|^2, and of b.
+    const F unit_slope = space_.sum([&](int i, int) {
+      const F u = unit(i), root = get(root_, i);
+      const F y = lambda * get(hessian_, i), v = get(m_, i);
+      const F square_slope = two * fma(square * v, y, affine * (lambda * curvature));
+      const F inner = two * y - u * square_slope / root;
+      return zero_unless(lt(zero, root), u * inner / root);
+    });
+    const F bend_slope =
+        zero_unless(lt(zero, remainder_), bend_ * bend_ * unit_slope / (two * remainder_));
+    // sum_j of the derivative of u_j along H W e_j.
+    const F turning = space_.sum([&](int i, int) {
+      const F root = get(root_, i);
+      const Along a = along(i, get(diagonal, i), curvature, square, affine);
+      const F inner = a.own - half * get(m_, i) * a.square_slope / (root * root);
+      return zero_unless(lt(zero, root), inner / root);
+    });
+    space_.each([&](int i, int) {
+      const F root = get(root_, i), v = get(m_, i);
+      const Along a = along(i, get(diagonal, i), curvature, square, affine);
+      F sum = zero_unless(lt(zero, root), half * a.square_slope / root);
+      sum = sum - v * (bend_slope + bend_ * turning);
+      sum = sum - bend_ * (lambda * get(hessian_, i));
+      set(next, i, get(next, i) - scale * sum);
+    });
+  }
+  /// Along H W e_i: the change of v_i, and of D_i.
+  struct Along {
+    F own, square_slope;
+  };
+  PATHBOUND_HD Along along(int i, F diagonal, F curvature, F square, F affine) const {
+    const F root = get(root_, i), bent = bend_ * unit(i), two = real<F>(2.0);
+    const F own = root * diagonal - bent * get(hessian_, i);
+    const F inner = root * get(hessian_, i) - bent * curvature;
+    return {own, two * fma(square * get(m_, i), own, affine * inner)};
+  }
+
+  PATHBOUND_HD void moment(const Vector& x, const Vector& increment, StepSizeAt<R> now) {
+    prepare(x, true, false);
+    space_.hessian_diagonal(x, hessian_);
+    const R omega = signs_ ? R(0) : model_.omega / static_cast<R>(spec_.n_workers);
+    const F eta(now.eta), workers(inverse_root_workers_ * inverse_root_workers_);
+    const F root_n(sqrt(static_cast<R>(model_.substeps)));
+    space_.each([&](int i, int) {
+      const F m = get(m_, i);
+      F slope = get(hessian_, i), noise = noise_square_;
+      if (signs_) {
+        slope = get(slope_, i) * slope;
+        noise = get(root_, i) * get(root_, i);
+      }
+      const MomentStep<F> step = moment_step(eta * slope, omega, inverse_n_);
+      const F spread = sqrt(fma(m * m, step.a2, (noise * workers) * step.a3));
+      const F move = fma(spread, root_n * get(increment, i), real<F>(0.0) - m * step.a1);
+      set(x, i, fma(eta, move, get(x, i)));
+    });
+  }
+
+  const SimSpec<R>& spec_;
+  const ModelSpec<R>& model_;
+  Space& space_;
+  const Vector m_, root_, slope_, hessian_;
+  const bool signs_;
+  const R inverse_n_, inverse_root_workers_;
+  F mean_square_, noise_square_;            // |grad f|^2/d; the part of D_j that is the same for all j
+  F unit_square_, remainder_, bend_;        // |u|^2, sqrt(1 - c |u|^2), b
+};
+
+}  // namespace PATHBOUND_ISA
+}  // namespace pathbound
