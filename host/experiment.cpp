@@ -41,6 +41,7 @@ constexpr int max_dim = 1 << 16;
 constexpr int max_workers = 4096;
 constexpr std::int64_t max_data = static_cast<std::int64_t>(max_data_entries);  ///< rows * dim
 constexpr std::size_t max_curves = 256, max_bounds = 2048;
+constexpr int max_substeps = 10000;
 
 /// What most checks need to know. Values that could not be read are empty: checks that depend on them are left out, so
 /// that one mistake gives one message.
@@ -83,6 +84,23 @@ const ComponentInfo& table_info(std::string_view name) {
   throw std::logic_error("no such table in table_registry");
 }
 
+/// The keys of a curve of one sort, or of all of them where it is not known which sort it is.
+const std::vector<KeyInfo>& curve_keys(bool method, bool model) {
+  const auto collect = [](bool with_method, bool with_model) {
+    std::vector<KeyInfo> keys = table_info("curve").keys;
+    const auto add = [&](const char* table) {
+      const std::vector<KeyInfo>& more = table_info(table).keys;
+      keys.insert(keys.end(), more.begin(), more.end());
+    };
+    if (with_method) add("method");
+    if (with_model) add("model");
+    return keys;
+  };
+  static const std::vector<KeyInfo> of_method = collect(true, false), of_model = collect(false, true),
+                                    of_any = collect(true, true);
+  return method && model ? of_any : model ? of_model : of_method;
+}
+
 /// Where a key that is unknown in one table belongs, in the words of a message.
 const std::map<std::string, std::vector<std::string>>& places_of_keys() {
   static const auto places = [] {
@@ -98,6 +116,8 @@ const std::map<std::string, std::vector<std::string>>& places_of_keys() {
                                                           {"noise", "[noise]"},
                                                           {"workers", "[workers]"},
                                                           {"curve", "[[curve]]"},
+                                                          {"method", "[[curve]]"},
+                                                          {"model", "[[curve]]"},
                                                           {"bound", "[[bound]]"},
                                                           {"spectrum", "objective.spectrum"}};
     for (const ComponentInfo& table : table_registry())
@@ -153,7 +173,11 @@ class Reader {
   /// `table`: its name in table_registry. `kinds`: the registry its kind chooses from.
   Reader(Context& context, std::string_view table, std::vector<Layer> layers,
          const std::vector<ComponentInfo>* kinds = nullptr)
-      : context_(context), common_(table_info(table).keys), layers_(std::move(layers)), kinds_(kinds) {
+      : Reader(context, table_info(table).keys, std::move(layers), kinds) {}
+  /// `keys` outlive the reader.
+  Reader(Context& context, const std::vector<KeyInfo>& keys, std::vector<Layer> layers,
+         const std::vector<ComponentInfo>* kinds = nullptr)
+      : context_(context), common_(keys), layers_(std::move(layers)), kinds_(kinds) {
     std::erase_if(layers_, [](const Layer& layer) { return layer.node == nullptr || !layer.node->is(Type::table); });
   }
 
@@ -284,8 +308,9 @@ class Reader {
     return {nullptr, found->path};
   }
 
-  /// Refuses keys of the strongest layer that are unknown, or that belong to another kind.
-  void check_keys() const {
+  /// Refuses keys of the strongest layer that are unknown, or that belong to another kind. `misplaced`: what to say of
+  /// keys that are known, but not here.
+  void check_keys(const std::map<std::string, std::string>& misplaced = {}) const {
     if (layers_.empty()) return;
     const Layer& layer = layers_.back();
     for (const Entry& entry : layer.node->table) {
@@ -303,6 +328,10 @@ class Reader {
       }
       if (mine) continue;
       const std::string path = join(layer.path, entry.key);
+      if (const auto why = misplaced.find(entry.key); why != misplaced.end()) {
+        context_.problems.value(entry.origin, path, entry.value, why->second);
+        continue;
+      }
       if (!owners.empty()) {
         context_.problems.value(entry.origin, path, entry.value,
                                 fmt::format("does not belong to {} = \"{}\", only to {}", kind_key_,
@@ -666,6 +695,22 @@ std::uint64_t words_per_step(const CurveConfig& curve, int dim, bool single) {
   return std::max(noise, compressor) * (single ? 1 : 2);
 }
 
+/// The same for a step of a model in the busiest of its streams: the method's noise where it is Gaussian, else normals
+/// of its own; the refinement of its substeps, of which a run takes twice as many once more; weak2's signs.
+std::uint64_t words_per_step(const CurveConfig& curve, const ModelConfig& model, int dim, bool single) {
+  const auto n = static_cast<std::uint64_t>(curve.workers.count), d = static_cast<std::uint64_t>(dim);
+  const auto substeps = 2 * static_cast<std::uint64_t>(model.substeps);
+  const std::uint64_t noise = curve.noise.law == LawKind::gaussian ? n * d : d;
+  const std::uint64_t refinement = (substeps - 1) * d;
+  const std::uint64_t signs = model.integrator == IntegratorKind::weak2 ? substeps * d : 0;
+  return std::max({noise, refinement, signs}) * (single ? 1 : 2);
+}
+
+/// f(x) = sum f_j(x_j).
+bool is_separable(ObjectiveKind kind) {
+  return kind != ObjectiveKind::least_squares && kind != ObjectiveKind::logistic;
+}
+
 /// n intervals of the steps, rounded to the nearest step.
 std::vector<std::uint64_t> interval_ends(std::uint64_t n, std::uint64_t steps) {
   std::vector<std::uint64_t> out(n + 1);
@@ -715,6 +760,13 @@ class Validator {
   void read_base_tables();
   void read_curves();
   void read_curve(const Node& node, const std::string& label);
+  void read_name(CurveConfig& curve, const Reader& reader);
+  /// Whether steps * words stay below the stream's 2^60; a problem where not.
+  bool fits_stream(const Node& node, const std::string& label, std::uint64_t steps, std::uint64_t words,
+                   const char* what_helps);
+  void read_model(std::size_t index);
+  const CurveConfig* find_method(const Reader& reader, const std::string& own_name);
+  void check_model(const Reader& reader, const CurveConfig& method, const ModelConfig& model);
   void read_curve_workers(CurveConfig& curve, const Layer& own, const Layer& own_noise, bool have_noise,
                           bool have_compressor);
   void read_curve_checkpoints(CurveConfig& curve, const Reader& reader);
@@ -729,6 +781,14 @@ class Validator {
   Experiment experiment_;
   bool steps_known_ = false, checkpoints_known_ = true;
   Layer noise_{nullptr, "noise"}, workers_{nullptr, "workers"};
+  /// What read_curve() found out about each of experiment_.curves.
+  struct CurveState {
+    const Node* node;
+    std::string label;
+    bool method, model;  ///< both: it is not clear which
+    bool sound;          ///< a method whose settings are known
+  };
+  std::vector<CurveState> curve_states_;
   std::vector<std::string> curve_names_;  ///< all of them, also of curves that are otherwise wrong
   bool unnamed_curve_ = false;            ///< a bound may mean a curve whose name is not known
   bool some_curve_takes_k_ = false, some_curve_unclear_ = false;
@@ -847,6 +907,9 @@ void Validator::read_curves() {
   for (std::size_t i = 0; i < curves->array.size() && !context_.problems.full(); ++i)
     read_curve(curves->array[i], "curve." + label_of(curves->array[i], "name", i, all));
   curve_names_ = all;
+  // A model takes its settings from a curve that may stand behind it.
+  for (std::size_t i = 0; i < curve_states_.size() && !context_.problems.full(); ++i)
+    if (curve_states_[i].model && !curve_states_[i].method) read_model(i);
 
   const Entry* k = workers_.node ? workers_.node->find("k") : nullptr;
   if (k && !some_curve_takes_k_ && !some_curve_unclear_) {
@@ -855,16 +918,7 @@ void Validator::read_curves() {
   }
 }
 
-void Validator::read_curve(const Node& node, const std::string& label) {
-  CurveConfig curve;
-  Reader reader(context_, "curve", {{&node, label}}, &method_registry());
-  reader.check_keys();  // before the method is known: a compressor is judged below, as identity is welcome everywhere
-  const auto method = reader.kind("method");
-  curve.method = static_cast<MethodKind>(method.value_or(0));
-  const bool compresses = method && curve.method == MethodKind::dcsgd;
-  std::optional<Layer> compressor;
-  if (reader.has("compressor")) compressor = reader.table("compressor");
-
+void Validator::read_name(CurveConfig& curve, const Reader& reader) {
   if (!reader.has("name")) {
     unnamed_curve_ = true;
     reader.missing("name");
@@ -880,6 +934,49 @@ void Validator::read_curve(const Node& node, const std::string& label) {
   } else {
     unnamed_curve_ = true;
   }
+}
+
+bool Validator::fits_stream(const Node& node, const std::string& label, std::uint64_t steps, std::uint64_t words,
+                            const char* what_helps) {
+  if (steps <= ((std::uint64_t{1} << 60) - 1) / words) return true;
+  context_.problems.add(node.origin,
+                        fmt::format("{}: steps = {} times {} random words a step must stay below 2^60; reduce {}",
+                                    printable(label, 120), steps, words, what_helps));
+  return false;
+}
+
+void Validator::read_curve(const Node& node, const std::string& label) {
+  CurveConfig curve;
+  const bool has_method = node.find("method") != nullptr, has_model = node.find("model") != nullptr;
+  const bool clear = has_method != has_model;
+  curve_states_.push_back({&node, label, has_method || !clear, has_model || !clear, false});
+  Reader reader(context_, curve_keys(has_method || !clear, has_model || !clear), {{&node, label}},
+                clear && has_model ? &model_registry() : &method_registry());
+  if (clear && has_model) {  // the rest is read_model()'s, when all methods are known
+    read_name(curve, reader);
+    experiment_.curves.push_back(std::move(curve));
+    return;
+  }
+  std::map<std::string, std::string> misplaced;
+  for (const KeyInfo& key : table_info("model").keys)
+    misplaced[key.name] = "belongs to a curve with a model; this one has a method";
+  reader.check_keys(misplaced);  // before the method is known: a compressor is judged below, identity is always welcome
+  if (has_method && has_model)
+    reader.problem(*reader.find("model"),
+                   "does not go together with method: a curve has either a method of its own, or a model of another "
+                   "curve's method");
+  if (!has_method && !has_model) {
+    context_.problems.missing(node.origin, label + ".method",
+                              fmt::format("must be {}; or give model, {}, for the SDE of another curve",
+                                          reader.info("method").allowed, reader.info("model").allowed));
+  }
+  const auto method = has_method ? reader.kind("method") : std::nullopt;
+  curve.method = static_cast<MethodKind>(method.value_or(0));
+  const bool compresses = method && curve.method == MethodKind::dcsgd;
+  std::optional<Layer> compressor;
+  if (reader.has("compressor")) compressor = reader.table("compressor");
+
+  read_name(curve, reader);
   curve.eta = reader.number("eta", positive).value_or(0.0);
   if (const auto sampling = reader.choice("sampling", {"auto", "direct"}))
     curve.sampling = *sampling == 1 ? "direct" : "auto";
@@ -921,15 +1018,135 @@ void Validator::read_curve(const Node& node, const std::string& label) {
   read_curve_checkpoints(curve, reader);
 
   if (noise && have_compressor && context_.dim && curve.steps > 0 && !curve.workers.scale.empty()) {
-    const std::uint64_t words = words_per_step(curve, *context_.dim, context_.single);
-    if (curve.steps > ((std::uint64_t{1} << 60) - 1) / words) {
-      context_.problems.add(node.origin,
-                            fmt::format("{}: steps = {} times {} random words a step must stay below 2^60; "
-                                        "reduce steps, workers.count or dim",
-                                        printable(label, 120), curve.steps, words));
-    }
+    curve_states_.back().sound =
+        clear && fits_stream(node, label, curve.steps, words_per_step(curve, *context_.dim, context_.single),
+                             "steps, workers.count or dim");
   }
   experiment_.curves.push_back(std::move(curve));
+}
+
+void Validator::read_model(std::size_t index) {
+  const Node& node = *curve_states_[index].node;
+  const std::string& label = curve_states_[index].label;
+  const std::string name = experiment_.curves[index].name;
+  Reader reader(context_, curve_keys(false, true), {{&node, label}}, &model_registry());
+  std::map<std::string, std::string> misplaced;
+  const auto refuse = [&](const std::vector<KeyInfo>& keys) {
+    for (const KeyInfo& key : keys)
+      misplaced[key.name] = "a model takes it from the method curve that its key of names; set it there";
+  };
+  refuse(table_info("method").keys);
+  for (const ComponentInfo& method : method_registry()) refuse(method.keys);
+  reader.check_keys(misplaced);
+
+  const auto kind = reader.kind("model");
+  ModelConfig model;
+  model.kind = static_cast<ModelKind>(kind.value_or(0));
+  const bool by_moments = kind && model.kind == ModelKind::hessian_aware;
+  auto integrator = reader.choice("integrator", names(integrator_registry()));
+  if (!reader.has("integrator"))
+    integrator = static_cast<int>(by_moments ? IntegratorKind::moment : IntegratorKind::euler_maruyama);
+  model.integrator = static_cast<IntegratorKind>(integrator.value_or(0));
+  const bool fitting = by_moments == (model.integrator == IntegratorKind::moment);
+  if (kind && integrator && !fitting) {
+    reader.problem(
+        *reader.find("integrator"),
+        by_moments
+            ? "model = \"hessian_aware\" is stepped by its moments: must be moment"
+            : fmt::format("belongs to model = \"hessian_aware\"; for model = \"{}\" it must be euler_maruyama or "
+                          "weak2",
+                          name_of(model.kind)));
+  }
+  const int substeps = model.integrator == IntegratorKind::moment  ? 1
+                       : model.integrator == IntegratorKind::weak2 ? 4
+                                                                   : 10;
+  const auto given = reader.integer("substeps", 1, max_substeps, substeps);
+  model.substeps = static_cast<int>(given.value_or(substeps));
+
+  const CurveConfig* method = find_method(reader, name);
+  if (!method) return;
+  model.of = method->name;
+  if (kind && integrator && fitting) check_model(reader, *method, model);
+  if (given && context_.dim) {
+    fits_stream(
+        node, label, method->steps, words_per_step(*method, model, *context_.dim, context_.single),
+        method->noise.law == LawKind::gaussian ? "steps, substeps, workers.count or dim" : "steps, substeps or dim");
+  }
+  CurveConfig curve = *method;
+  curve.name = name;
+  curve.model = std::move(model);
+  experiment_.curves[index] = std::move(curve);
+}
+
+/// The method of a model; null (and a problem, where there is none yet) when it has none that is sound.
+const CurveConfig* Validator::find_method(const Reader& reader, const std::string& own_name) {
+  if (!reader.has("of")) reader.missing("of");
+  const auto name = reader.string("of");
+  if (!name) return nullptr;
+  std::vector<std::string> methods, shown;
+  bool is_model = false;
+  for (std::size_t i = 0; i < curve_states_.size(); ++i) {
+    const CurveConfig& curve = experiment_.curves[i];
+    const bool named = !curve.name.empty() && curve.name == *name;
+    if (named && curve_states_[i].method) return curve_states_[i].sound ? &curve : nullptr;
+    is_model = is_model || named;
+    if (curve.name.empty() || !curve_states_[i].method) continue;
+    methods.push_back(curve.name);
+    shown.push_back(printable(curve.name, 60));
+  }
+  if (!is_model && unnamed_curve_) return nullptr;  // it may be the one that is meant
+  if (shown.size() > 10) {
+    shown.resize(10);
+    shown.push_back("...");
+  }
+  const std::string known = shown.empty() ? "; no curve here has one" : "; methods here: " + listed(shown);
+  const Found found = *reader.find("of");
+  if (is_model) {
+    reader.wrong(found, "of",
+                 (*name == own_name ? "; a model is not of itself" : "; this curve is a model itself") + known);
+  } else {
+    reader.wrong(found, "of", did_you_mean(*name, methods) + known);
+  }
+  return nullptr;
+}
+
+/// Which models do not exist (docs/theory.md), or are not known well enough to be simulated.
+void Validator::check_model(const Reader& reader, const CurveConfig& method, const ModelConfig& model) {
+  const Found of = *reader.find("of");
+  const bool signs = method.method == MethodKind::dsignsgd, affine = method.noise.affine > 0.0;
+  const std::vector<double>& scale = method.workers.scale;
+  const bool noisy = affine || std::any_of(scale.begin(), scale.end(), positive);
+  const bool separable = is_separable(experiment_.objective.kind);
+  if (!signs && method.noise.law != LawKind::gaussian && method.noise.nu <= 2.0 && noisy) {
+    reader.problem(of,
+                   fmt::format("has no SDE model: the covariance of its noise, {} with nu = {}, is infinite; a model "
+                               "needs nu > 2 or law = \"gaussian\" (or method = \"dsignsgd\")",
+                               name_of(method.noise.law), number_text(method.noise.nu)));
+  }
+  if (signs && method.noise.law == LawKind::multivariate_t && !separable && context_.dim && *context_.dim > 1) {
+    reader.problem(of, fmt::format("is dsignsgd under multivariate_t: its signs depend on each other, which a model "
+                                   "covers only for dim = 1 or a separable objective, not for {}; use law = "
+                                   "\"student_t\" or \"gaussian\", or another objective",
+                                   name_of(experiment_.objective.kind)));
+  }
+  if (model.kind == ModelKind::hessian_aware && !separable) {
+    reader.problem(*reader.find("model"),
+                   fmt::format("steps every coordinate by itself and needs a separable objective, which {} is not; use "
+                               "first_order, second_order or curvature",
+                               name_of(experiment_.objective.kind)));
+  }
+  if (!signs || !affine) return;
+  const std::string why = fmt::format(
+      "needs the derivative of the drift, which is not available for dsignsgd with affine noise "
+      "(noise.affine = {}); ",
+      number_text(method.noise.affine));
+  if (model.kind != ModelKind::first_order)
+    reader.problem(*reader.find("model"),
+                   why + "use first_order with integrator = \"euler_maruyama\", or noise.affine = 0");
+  if (model.integrator == IntegratorKind::weak2)
+    reader.problem(*reader.find("integrator"), why +
+                                                   "use euler_maruyama with model = \"first_order\", or "
+                                                   "noise.affine = 0");
 }
 
 void Validator::read_curve_workers(CurveConfig& curve, const Layer& own, const Layer& own_noise, bool have_noise,
@@ -1304,6 +1521,13 @@ nlohmann::ordered_json normalised(const ObjectiveConfig& objective) {
 nlohmann::ordered_json normalised(const CurveConfig& curve) {
   nlohmann::ordered_json json;
   json["name"] = curve.name;
+  if (curve.model) {  // the rest is that of the curve it is of
+    json["model"] = name_of(curve.model->kind);
+    json["of"] = curve.model->of;
+    json["substeps"] = curve.model->substeps;
+    json["integrator"] = name_of(curve.model->integrator);
+    return json;
+  }
   json["method"] = name_of(curve.method);
   json["eta"] = curve.eta;
   nlohmann::ordered_json& compressor = json["compressor"];

@@ -160,7 +160,8 @@ const std::vector<ComponentInfo>& compressor_registry();
 const std::vector<ComponentInfo>& schedule_registry();
 const std::vector<ComponentInfo>& spectrum_registry();  ///< kinds of objective.spectrum
 /// The tables of the file with the keys that do not depend on a kind: experiment (the top level), objective, spectrum,
-/// noise, workers, curve, compressor, schedule, adaptive, bound.
+/// noise, workers, curve (keys of each), method, model (keys of curves that have the one or the other), compressor,
+/// schedule, adaptive, bound.
 const std::vector<ComponentInfo>& table_registry();
 
 }  // namespace pathbound

@@ -281,7 +281,14 @@ int list(const std::string& what) {
   const bool all = what.empty();
   if (all || what == "objectives") print_components("objectives", objective_registry());
   if (all || what == "methods") print_components("methods", method_registry());
-  if (all || what == "models") print("models\n  (none in this version)\n");
+  if (all || what == "models") {
+    std::vector<ComponentInfo> models = model_registry();
+    for (const ComponentInfo& table : table_registry())
+      if (table.name == "model")
+        models.push_back({"every model", "has these keys; the rest is the method's", table.keys});
+    print_components("models", models);
+    print_components("integrators", integrator_registry());
+  }
   if (all || what == "laws") print_components("laws", law_registry());
   if (all || what == "compressors") print_components("compressors", compressor_registry());
   if (all || what == "schedules") print_components("schedules", schedule_registry());

@@ -57,6 +57,12 @@ compressor = { kind = "rand_k", k = 2 }
 theorem = "B3"
 curve = "plain"
 """
+MODEL = GOOD + '''
+[[curve]]
+name = "its SDE"
+model = "first_order"
+of = "rand"
+'''
 LONG = GOOD.replace("paths = 64", "paths = 100000000").replace("steps = 20", "steps = 100000")
 
 CSV_HEADER = "curve,step,time,paths,finite,mean,stderr,lower,upper,min,max,q05,q25,q50,q75,q95,grad_norm,regime"
@@ -429,6 +435,28 @@ class WrongFiles(Case):
         (objective('kind = "logistic"\ndim = 2\nlam = 0.1\nfile = "three.svm"'), ["three.svm", "two"]),
         (objective('kind = "least_squares"\ndim = 2\nfile = "."'), ["directory"]),
         (objective('kind = "saddle"\ndim = 2\nlam = 1\neigenvalues = [1, 2]'), ["eigenvalues"]),
+        (changed('of = "rand"', 'of = "rnad"', MODEL), ["did you mean 'rand'", "methods here: plain, rand"]),
+        (changed('of = "rand"', 'of = "its SDE"', MODEL), ["a model is not of itself"]),
+        (changed('of = "rand"', "", MODEL), ["curve.its SDE.of", "missing"]),
+        (changed('"first_order"', '"third_order"', MODEL), ["curve.its SDE.model", "hessian_aware"]),
+        (changed('model = "first_order"', "", MODEL), ["curve.its SDE.method", "missing", "or give model"]),
+        (MODEL + 'method = "dsgd"\n', ["curve.its SDE.model", "does not go together with method"]),
+        (MODEL + "eta = 0.1\n", ["curve.its SDE.eta", "a model takes it from"]),
+        (MODEL + 'compressor = { kind = "rand_k", k = 2 }\n', ["curve.its SDE.compressor", "a model takes it from"]),
+        (MODEL + "substeps = 0\n", ["curve.its SDE.substeps", "1 to 10000"]),
+        (MODEL + 'integrator = "moment"\n', ["curve.its SDE.integrator", "hessian_aware"]),
+        (changed("eta = 0.1", "eta = 0.1\nsubsteps = 3"), ["curve.plain.substeps", "belongs to a curve with a model"]),
+        (changed("scale = 0.5", 'law = "student_t"\nnu = 2', MODEL), ["curve.its SDE.of", "covariance", "nu > 2"]),
+        (objective('kind = "least_squares"\ndim = 4\nrows = 9', changed('"first_order"', '"hessian_aware"', MODEL)),
+         ["curve.its SDE.model", "separable"]),
+        (changed('"first_order"', '"curvature"', changed('of = "rand"', 'of = "plain"', changed(
+            'method = "dsgd"', 'method = "dsignsgd"', changed("scale = 0.5", "affine = 0.5", MODEL)))),
+         ["curve.its SDE.model", "derivative of the drift"]),
+        (objective('kind = "least_squares"\ndim = 4\nrows = 9', changed('of = "rand"', 'of = "plain"', changed(
+            'method = "dsgd"', 'method = "dsignsgd"', changed("scale = 0.5", 'law = "multivariate_t"\nnu = 3', MODEL)))),
+         ["curve.its SDE.of", "signs depend on each other"]),
+        (changed("steps = 20", "steps = 1099511627776", changed("dim = 4", "dim = 4096", MODEL)) + "substeps = 10000\n",
+         ["curve.its SDE: steps", "below 2^60", "substeps"]),
     ]
 
     def setUp(self):
@@ -865,7 +893,8 @@ class Words(Case):
         everything = self.out("list").decode()
         components = {
             "objectives": ["quadratic", "quartic", "cosh", "sine_pl", "least_squares", "logistic", "saddle"],
-            "methods": ["dsgd", "dcsgd", "dsignsgd"], "models": [],
+            "methods": ["dsgd", "dcsgd", "dsignsgd"], 
+            "models": ["first_order", "second_order", "curvature", "hessian_aware", "euler_maruyama", "weak2", "moment"],
             "laws": ["gaussian", "student_t", "multivariate_t"], "compressors": ["identity", "rand_k", "bernoulli"],
             "schedules": ["constant", "polynomial"], "adaptive": ["none"],
             "bounds": ["B3", "B3p", "B3d", "B4", "B4Y", "B4d"], "experiments": ["performance_j1", "theorem3_quadratic"],

@@ -72,6 +72,26 @@ std::string with_objective(const std::string& objective) {
          "\n[[curve]]\nname = \"a\"\nmethod = \"dsgd\"\neta = 0.1\n";
 }
 
+/// The example with a model of its curve, from line 36. Empty values are left out.
+std::string with_model(const std::string& model, const std::string& more = "", const std::string& text = example,
+                       const std::string& of = "dcsgd") {
+  return text + "[[curve]]\nname = \"its SDE\"\nmodel = \"" + model + "\"\nof = \"" + of + "\"\n" + more;
+}
+
+/// The same for a curve under DSignSGD, with `noise` in place of the example's scale.
+std::string with_sign_model(const std::string& model, const std::string& more, const std::string& noise,
+                            const std::string& text = example) {
+  std::string sign = with("method = \"dcsgd\"", "method = \"dsignsgd\"", with("law = \"gaussian\"\n", "", text));
+  sign = with("compressor = { kind = \"rand_k\", k = 16 }\n", "\n", sign);
+  return with_model(model, more, with("scale = 1.0\naffine = 0.0\n", noise + "\n", sign));
+}
+
+/// The example on least_squares.
+std::string on_least_squares(const std::string& text = example) {
+  return with("spectrum = { kind = \"geometric\", min = 0.1, max = 1.0 }", "rows = 100",
+              with("kind = \"quadratic\" ", "kind = \"least_squares\" ", text));
+}
+
 std::string message_of(const std::string& text, const Overrides& overrides = {}) {
   try {
     parse_experiment(text, "x.toml", overrides);
@@ -317,6 +337,158 @@ TEST(Experiment, EveryTheoremAndAliasIsKnown) {
   }
 }
 
+TEST(ExperimentModels, TakeEverythingElseFromTheirMethod) {
+  std::string text = with("eta = 0.02",
+                          "eta = 0.02\nseed = 9\npaths = 7\nsteps = 20\nsampling = \"direct\"\n"
+                          "noise = { law = \"student_t\", nu = 3, affine = 0.5 }\nworkers = { count = 2, k = [3, 4] }");
+  text = with("\"constant\"", "\"polynomial\", k0 = 3", text);
+  const std::string model =
+      "name = \"its SDE\"\nmodel = \"second_order\"\nof = \"dcsgd\"\nsubsteps = 6\nintegrator = "
+      "\"weak2\"\n";
+  // The model below its method, and above it.
+  for (const bool below : {true, false}) {
+    const Experiment e = parse_experiment(
+        below ? text + "[[curve]]\n" + model : with("[[curve]]\n", "[[curve]]\n" + model + "[[curve]]\n", text),
+        "x.toml");
+    ASSERT_EQ(e.curves.size(), 2u);
+    const CurveConfig& sde = e.curves[below ? 1 : 0];
+    const CurveConfig& method = e.curves[below ? 0 : 1];
+    EXPECT_EQ(sde.name, "its SDE");
+    EXPECT_EQ(method.name, "dcsgd");
+    EXPECT_FALSE(method.model);
+    ASSERT_TRUE(sde.model);
+    EXPECT_EQ(sde.model->kind, ModelKind::second_order);
+    EXPECT_EQ(sde.model->integrator, IntegratorKind::weak2);
+    EXPECT_EQ(sde.model->substeps, 6);
+    EXPECT_EQ(sde.model->of, "dcsgd");
+    EXPECT_EQ(sde.method, MethodKind::dcsgd);
+    EXPECT_EQ(sde.eta, 0.02);
+    EXPECT_EQ(sde.compressor.kind, CompressorKind::rand_k);
+    EXPECT_EQ(sde.schedule.kind, ScheduleKind::polynomial);
+    EXPECT_EQ(sde.schedule.k0, 3.0);
+    EXPECT_EQ(sde.noise.law, LawKind::student_t);
+    EXPECT_EQ(sde.noise.nu, 3.0);
+    EXPECT_EQ(sde.noise.affine, 0.5);
+    EXPECT_EQ(sde.workers.count, 2);
+    EXPECT_EQ(sde.workers.scale, std::vector<double>(2, 1.0));
+    EXPECT_EQ(sde.workers.batch, std::vector<double>(2, 1.0));
+    EXPECT_EQ(sde.workers.k, (std::vector<int>{3, 4}));
+    EXPECT_EQ(sde.seed, 9u);
+    EXPECT_EQ(sde.paths, 7u);
+    EXPECT_EQ(sde.steps, 20u);
+    EXPECT_EQ(sde.sampling, "direct");
+    EXPECT_EQ(sde.checkpoint_steps, method.checkpoint_steps);
+    EXPECT_EQ(sde.checkpoint_steps.size(), 21u);
+    EXPECT_EQ(normalised(e)["curve"][below ? 1 : 0].dump(),
+              R"({"name":"its SDE","model":"second_order","of":"dcsgd","substeps":6,"integrator":"weak2"})");
+    EXPECT_EQ(normalised(e)["curve"][below ? 0 : 1]["method"], "dcsgd");
+  }
+}
+
+TEST(ExperimentModels, HaveDefaults) {
+  const auto model = [](const std::string& kind, const std::string& more = "") {
+    return *parse_experiment(with_model(kind, more), "x.toml").curves[1].model;
+  };
+  for (const char* kind : {"first_order", "second_order", "curvature"}) {
+    EXPECT_STREQ(name_of(model(kind).kind), kind);
+    EXPECT_EQ(model(kind).integrator, IntegratorKind::euler_maruyama);
+    EXPECT_EQ(model(kind).substeps, 10);
+    EXPECT_EQ(model(kind, "integrator = \"weak2\"").substeps, 4);
+    EXPECT_EQ(model(kind, "substeps = 10000").substeps, 10000);
+  }
+  EXPECT_EQ(model("hessian_aware").integrator, IntegratorKind::moment);
+  EXPECT_EQ(model("hessian_aware").substeps, 1);
+  EXPECT_EQ(model("hessian_aware", "integrator = \"moment\"\nsubsteps = 3").substeps, 3);
+}
+
+TEST(ExperimentModels, ExistWhereTheirMethodHasACovariance) {
+  const auto good = [](const std::string& text) { EXPECT_EQ(message_of(text), "") << text; };
+  const std::string t2 = with("law = \"gaussian\"", "law = \"student_t\"\nnu = 2"),
+                    t3 = with("law = \"gaussian\"", "law = \"multivariate_t\"\nnu = 2.1");
+  good(with_model("hessian_aware", "", t3));
+  good(with_model("curvature", "", with("scale = 1.0", "scale = 0.0", t2)));  // no noise: nothing is infinite
+  good(with_model("first_order", "", with("count = 8", "count = 8\nscale = 0", t2)));
+  good(with_model("curvature", "integrator = \"weak2\"", on_least_squares()));
+  for (const char* kind : {"first_order", "second_order", "curvature", "hessian_aware"}) {
+    good(with_sign_model(kind, "", "law = \"student_t\"\nnu = 0.5"));
+    good(with_sign_model(kind, "", "law = \"multivariate_t\"\nnu = 0.5"));
+    good(with_model(kind, "", with("affine = 0.0", "affine = 0.5")));
+  }
+  good(with_sign_model("curvature", "integrator = \"weak2\"", "law = \"student_t\"\nnu = 0.5", on_least_squares()));
+  good(with_sign_model("first_order", "", "affine = 0.5", on_least_squares()));
+  good(with_sign_model("curvature", "", "law = \"multivariate_t\"\nnu = 3",
+                       with("dim = 64", "dim = 1", on_least_squares())));
+  good(with_model("first_order", "[[bound]]\ntheorem = \"B3\"\ncurve = \"its SDE\"\n"));
+}
+
+TEST(ExperimentModels, SetReachesThemAndTheirMethod) {
+  const Experiment e = parse_experiment(with_model("first_order"), "x.toml",
+                                        set({"curve.its SDE.substeps=20", "curve.2.integrator=weak2",
+                                             "curve.\"its SDE\".model=curvature", "curve.dcsgd.eta=0.5"}));
+  ASSERT_TRUE(e.curves[1].model);
+  EXPECT_EQ(e.curves[1].model->substeps, 20);
+  EXPECT_EQ(e.curves[1].model->integrator, IntegratorKind::weak2);
+  EXPECT_EQ(e.curves[1].model->kind, ModelKind::curvature);
+  EXPECT_EQ(e.curves[1].eta, 0.5);
+  Overrides overrides;
+  overrides.seed = 77;
+  overrides.paths = 99;
+  const Experiment o = parse_experiment(with_model("first_order"), "x.toml", overrides);
+  EXPECT_EQ(o.curves[1].seed, 77u);
+  EXPECT_EQ(o.curves[1].paths, 99u);
+}
+
+TEST(ExperimentModels, AreSilentAboutABrokenMethod) {
+  // One message, that of the method; the model's own mistakes are still told.
+  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
+           {"method = \"dcsgd\"", "method = \"dcsdg\""},
+           {"law = \"gaussian\"", "law = \"student_t\""},
+           {"scale = 1.0", "scale = -1"},
+           {"count = 8", "count = 0"},
+           {"k = 16", "k = 65"},
+           {"method = \"dcsgd\"\n", ""},
+           {"eta = 0.02", "eta = 0"},
+           {"name = \"dcsgd\"", ""},
+           {"method = \"dcsgd\"", "method = \"dcsgd\"\nmodel = \"curvature\"\nof = \"its SDE\"\nsubsteps = 0"}}) {
+    std::string text = with(from, to);
+    text = text.substr(0, text.find("[[bound]]"));
+    const std::string message = message_of(with_model("first_order", "", text));
+    EXPECT_NE(message, "") << to;
+    EXPECT_EQ(std::count(message.begin(), message.end(), '\n'), 0) << message;
+    const std::string two = message_of(with_model("first_order", "substeps = 0", text));
+    EXPECT_EQ(std::count(two.begin(), two.end(), '\n'), 1) << two;
+  }
+  // Too many words already for the method.
+  const std::string message =
+      message_of(with_model("first_order", "",
+                            with("steps = 500", "steps = 1099511627776",
+                                 with("count = 8", "count = 4096", with("dim = 64", "dim = 65536")))));
+  EXPECT_EQ(std::count(message.begin(), message.end(), '\n'), 0) << message;
+}
+
+TEST(ExperimentModels, FitTheRandomStreams) {
+  // 2^60 / words, one step less and exactly: the limit is strict. d = 64.
+  struct Case {
+    std::string text;
+    std::uint64_t words;
+  };
+  const std::string model = "[[curve]]\nname = \"m\"\nof = \"dcsgd\"\nmodel = ";
+  const std::string one = with("count = 8", "count = 1");
+  for (const auto& [text, words] : std::vector<Case>{
+           {one + model + "\"first_order\"\nsubsteps = 10000\n", 19999 * 64},
+           {one + model + "\"first_order\"\nsubsteps = 10000\nintegrator = \"weak2\"\n", 20000 * 64},
+           {with("\"float\"", "\"double\"", one) + model + "\"hessian_aware\"\nsubsteps = 10000\n", 2 * 19999 * 64}}) {
+    const std::uint64_t most = ((std::uint64_t{1} << 60) - 1) / words;
+    ASSERT_LE(most, std::uint64_t{1} << 40);
+    EXPECT_EQ(message_of(with("steps = 500", "steps = " + std::to_string(most), text)), "");
+    const std::string message = message_of(with("steps = 500", "steps = " + std::to_string(most + 1), text));
+    EXPECT_EQ(message.find("x.toml:36: curve.m: steps = " + std::to_string(most + 1) + " times " +
+                           std::to_string(words) + " random words a step must stay below 2^60; reduce steps, substeps"),
+              0u)
+        << message;
+  }
+}
+
 TEST(Experiment, NormalisedReadsBackAsItself) {
   const std::vector<std::string> files{
       example,
@@ -329,6 +501,9 @@ TEST(Experiment, NormalisedReadsBackAsItself) {
       with_objective("kind = \"least_squares\"\ndim = 4\nrows = 9\nrank = 2\nmu = 0.01"),
       with_objective("kind = \"logistic\"\ndim = 4\nrows = 9\nlam = 1"),
       with_objective("kind = \"quartic\"\ndim = 4"),
+      with_model("first_order"),
+      with_model("hessian_aware", "",
+                 with("its SDE", "other SDE", with_model("curvature", "integrator = \"weak2\"\n"))),
       with_objective("kind = \"quadratic\"\ndim = 2\nspectrum = { kind = \"list\", eigenvalues = [1, 0.1] }"),
   };
   for (std::string file : files) {
@@ -523,15 +698,111 @@ std::vector<Bad> bad_inputs() {
        {":26: key 'curve.dcsgd.method' = \"dcsdg\": must be one of dsgd, dcsgd, dsignsgd; did you mean 'dcsgd'?"}},
       {with("method = \"dcsgd\"", "method = \"dnsgd\""), {":26: key 'curve.dcsgd.method' = \"dnsgd\": must be one of"}},
       {with("method = \"dcsgd\"", "model = \"first_order\"\nof = \"a\""),
-       {":26: key 'curve.dcsgd.model' = \"first_order\": unknown key", ":27: key 'curve.dcsgd.of'",
-        "key 'curve.dcsgd.method' is missing"}},
+       {":27: key 'curve.dcsgd.of' = \"a\": must be the name of a curve with a method; no curve here has one",
+        ":28: key 'curve.dcsgd.eta' = 0.02: a model takes it from the method curve",
+        ":29: key 'curve.dcsgd.compressor'", ":30: key 'curve.dcsgd.schedule'", ":31: key 'curve.dcsgd.adaptive'"}},
       {with("eta = 0.02", "eta = 0"), {":27: key 'curve.dcsgd.eta' = 0: must be a number > 0"}},
       {with("eta = 0.02", "eta = nan"), {":27: key 'curve.dcsgd.eta' = nan"}},
       {with("eta = 0.02", "eta = 1e-50"), {":27: key 'curve.dcsgd.eta' = 1e-50: does not fit precision"}},
       {with("eta = 0.02", "eat = 0.02"),
        {":27: key 'curve.dcsgd.eat'", "did you mean 'eta'?", ":24: key 'curve.dcsgd.eta' is missing"}},
       {with("eta = 0.02", "eta = 0.02\nintegrator = \"weak2\"\nsubsteps = 3"),
-       {"'curve.dcsgd.integrator'", "'curve.dcsgd.substeps'", "unknown key"}},
+       {":28: key 'curve.dcsgd.integrator' = \"weak2\": belongs to a curve with a model; this one has a method",
+        ":29: key 'curve.dcsgd.substeps' = 3: belongs to a curve with a model"}},
+      {with("eta = 0.02", "eta = 0.02\nof = \"dcsgd\""), {":28: key 'curve.dcsgd.of' = \"dcsgd\": belongs to a curve"}},
+      {with("eta = 0.02", "eta = 0.02\nmodle = \"curvature\""),
+       {":28: key 'curve.dcsgd.modle' = \"curvature\": unknown key; did you mean 'model'?"}},
+      // Models.
+      {with("eta = 0.02", "eta = 0.02\nmodel = \"curvature\""),
+       {":28: key 'curve.dcsgd.model' = \"curvature\": does not go together with method: a curve has either"}},
+      {with("method = \"dcsgd\"", ""),
+       {":24: key 'curve.dcsgd.method' is missing: must be one of dsgd, dcsgd, dsignsgd; or give model, one of "
+        "first_order, second_order, curvature, hessian_aware, for the SDE of another curve"}},
+      {with_model("frist_order"),
+       {":38: key 'curve.its SDE.model' = \"frist_order\": must be one of first_order, second_order, curvature, "
+        "hessian_aware; did you mean 'first_order'?"}},
+      {with("of = \"dcsgd\"\n", "", with_model("curvature")),
+       {":36: key 'curve.its SDE.of' is missing: must be the name of a curve with a method"}},
+      {with("of = \"dcsgd\"", "of = 3", with_model("curvature")),
+       {":39: key 'curve.its SDE.of' = 3: must be the name"}},
+      {with_model("curvature", "", example, "dcsdg"),
+       {":39: key 'curve.its SDE.of' = \"dcsdg\": must be the name of a curve with a method; did you mean 'dcsgd'?; "
+        "methods here: dcsgd"}},
+      {with_model("curvature", curve, example, "elsewhere"), {"methods here: dcsgd, b"}},
+      {with_model("curvature", "", example, "its SDE"),
+       {":39: key 'curve.its SDE.of' = \"its SDE\": must be the name of a curve with a method; a model is not of "
+        "itself; "
+        "methods here: dcsgd"}},
+      {with_model("curvature", "", with("its SDE", "first", with_model("curvature")), "first"),
+       {":43: key 'curve.its SDE.of' = \"first\": must be the name of a curve with a method; this curve is a model "
+        "itself; methods here: dcsgd"}},
+      {with_model("curvature", "substeps = 0"),
+       {":40: key 'curve.its SDE.substeps' = 0: must be an integer from 1 to 10000"}},
+      {with_model("curvature", "substeps = 10001"), {":40: key 'curve.its SDE.substeps' = 10001"}},
+      {with_model("curvature", "substeps = 10.0"), {":40: key 'curve.its SDE.substeps' = 10.0", "; write 10"}},
+      {with_model("curvature", "integrator = \"weak\""),
+       {":40: key 'curve.its SDE.integrator' = \"weak\": must be euler_maruyama or weak2; for hessian_aware only "
+        "moment; "
+        "did you mean 'weak2'?"}},
+      {with_model("curvature", "integrator = \"moment\""),
+       {":40: key 'curve.its SDE.integrator' = \"moment\": belongs to model = \"hessian_aware\"; for model = "
+        "\"curvature\" it must be euler_maruyama or weak2"}},
+      {with_model("hessian_aware", "integrator = \"weak2\""),
+       {":40: key 'curve.its SDE.integrator' = \"weak2\": model = \"hessian_aware\" is stepped by its moments: must be "
+        "moment"}},
+      {with_model("curvature", "eta = 0.1"),
+       {":40: key 'curve.its SDE.eta' = 0.1: a model takes it from the method curve that its key of names; set it "
+        "there"}},
+      {with_model("curvature", "compressor = { kind = \"top_k\" }"), {":40: key 'curve.its SDE.compressor'"}},
+      {with_model("curvature", "schedule = 3"), {":40: key 'curve.its SDE.schedule' = 3: a model takes it"}},
+      {with_model("curvature", "adaptive = { }"), {":40: key 'curve.its SDE.adaptive'"}},
+      {with_model("curvature", "sampling = \"auto\""), {":40: key 'curve.its SDE.sampling'"}},
+      {with_model("curvature", "noise = { scale = -1 }"), {":40: key 'curve.its SDE.noise'"}},
+      {with_model("curvature", "workers = { count = 2 }"), {":40: key 'curve.its SDE.workers'"}},
+      {with_model("curvature", "seed = 1"), {":40: key 'curve.its SDE.seed'"}},
+      {with_model("curvature", "paths = 0"), {":40: key 'curve.its SDE.paths'"}},
+      {with_model("curvature", "steps = 10"), {":40: key 'curve.its SDE.steps'"}},
+      {with_model("curvature", "substep = 10"),
+       {":40: key 'curve.its SDE.substep' = 10: unknown key; did you mean 'substeps'?; known here: name, method, "
+        "model, of, "
+        "substeps, integrator"}},
+      {with_model("curvature", "scale = 10"),
+       {":40: key 'curve.its SDE.scale' = 10: unknown key; it belongs to [noise]"}},
+      {with("its SDE", "dcsgd", with_model("curvature")), {":37: key 'curve.2.name' = \"dcsgd\": must be unique"}},
+      {with("name = \"its SDE\"\n", "", with_model("curvature")), {":36: key 'curve.2.name' is missing"}},
+      {with_model("curvature", "", with("law = \"gaussian\"", "law = \"student_t\"\nnu = 2")),
+       {":40: key 'curve.its SDE.of' = \"dcsgd\": has no SDE model: the covariance of its noise, student_t with nu = "
+        "2.0, "
+        "is infinite; a model needs nu > 2 or law = \"gaussian\" (or method = \"dsignsgd\")"}},
+      {with_model("first_order", "",
+                  with("law = \"gaussian\"", "law = \"multivariate_t\"\nnu = 1.5",
+                       with("scale = 1.0\naffine = 0.0", "scale = 0\naffine = 0.1"))),
+       {":40: key 'curve.its SDE.of' = \"dcsgd\": has no SDE model: the covariance of its noise, multivariate_t with "
+        "nu = "
+        "1.5, is infinite"}},
+      {with_model("hessian_aware", "", on_least_squares()),
+       {":38: key 'curve.its SDE.model' = \"hessian_aware\": steps every coordinate by itself and needs a separable "
+        "objective, which least_squares is not; use first_order, second_order or curvature"}},
+      {with_model("hessian_aware", "",
+                  with("kind = \"least_squares\"", "lam = 0.1\nkind = \"logistic\"", on_least_squares())),
+       {":39: key 'curve.its SDE.model' = \"hessian_aware\"", "which logistic is not"}},
+      {with_sign_model("second_order", "", "affine = 0.5"),
+       {":36: key 'curve.its SDE.model' = \"second_order\": needs the derivative of the drift, which is not available "
+        "for "
+        "dsignsgd with affine noise (noise.affine = 0.5); use first_order with integrator = \"euler_maruyama\", or "
+        "noise.affine = 0"}},
+      {with_sign_model("curvature", "", "affine = 0.5"), {":36: key 'curve.its SDE.model' = \"curvature\": needs the"}},
+      {with_sign_model("hessian_aware", "", "affine = 0.5"), {":36: key 'curve.its SDE.model' = \"hessian_aware\""}},
+      {with_sign_model("first_order", "integrator = \"weak2\"", "affine = 0.5"),
+       {":38: key 'curve.its SDE.integrator' = \"weak2\": needs the derivative of the drift, which is not available "
+        "for "
+        "dsignsgd with affine noise (noise.affine = 0.5); use euler_maruyama"}},
+      {with_sign_model("second_order", "integrator = \"weak2\"", "affine = 0.5"),
+       {":36: key 'curve.its SDE.model' = \"second_order\"", ":38: key 'curve.its SDE.integrator' = \"weak2\""}},
+      {with_sign_model("first_order", "", "law = \"multivariate_t\"\nnu = 3", on_least_squares()),
+       {":38: key 'curve.its SDE.of' = \"dcsgd\": is dsignsgd under multivariate_t: its signs depend on each other, "
+        "which "
+        "a model covers only for dim = 1 or a separable objective, not for least_squares; use law = \"student_t\""}},
       {with("eta = 0.02", "eta = 0.02\nk = 3"),
        {"key 'curve.dcsgd.k' = 3: unknown key; it belongs to [workers] or the compressor of a curve"}},
       {with("eta = 0.02", "eta = 0.02\nsampling = \"exact\""),
@@ -896,6 +1167,15 @@ TEST(Registries, MatchTheEnumerators) {
   EXPECT_STREQ(name_of(MethodKind::dcsgd), "dcsgd");
   EXPECT_STREQ(name_of(MethodKind::dsignsgd), "dsignsgd");
   EXPECT_EQ(method_registry().size(), 3u);
+  EXPECT_STREQ(name_of(ModelKind::first_order), "first_order");
+  EXPECT_STREQ(name_of(ModelKind::second_order), "second_order");
+  EXPECT_STREQ(name_of(ModelKind::curvature), "curvature");
+  EXPECT_STREQ(name_of(ModelKind::hessian_aware), "hessian_aware");
+  EXPECT_EQ(model_registry().size(), 4u);
+  EXPECT_STREQ(name_of(IntegratorKind::euler_maruyama), "euler_maruyama");
+  EXPECT_STREQ(name_of(IntegratorKind::weak2), "weak2");
+  EXPECT_STREQ(name_of(IntegratorKind::moment), "moment");
+  EXPECT_EQ(integrator_registry().size(), 3u);
   EXPECT_STREQ(name_of(LawKind::gaussian), "gaussian");
   EXPECT_STREQ(name_of(LawKind::student_t), "student_t");
   EXPECT_STREQ(name_of(LawKind::multivariate_t), "multivariate_t");
@@ -931,8 +1211,9 @@ TEST(Registries, EveryRowOfTheDocumentationMatches) {
   };
   for (const ComponentInfo& table : table_registry())
     for (const KeyInfo& key : table.keys) expect(row(key));
-  for (const auto* registry : {&objective_registry(), &spectrum_registry(), &law_registry(), &method_registry(),
-                               &compressor_registry(), &schedule_registry()}) {
+  for (const auto* registry :
+       {&objective_registry(), &spectrum_registry(), &law_registry(), &method_registry(), &model_registry(),
+        &integrator_registry(), &compressor_registry(), &schedule_registry()}) {
     for (const ComponentInfo& component : *registry) {
       expect("| `" + component.name + "` | " + escaped(component.summary) + " |");
       for (const KeyInfo& key : component.keys) expect("| `" + component.name + "` " + row(key));
@@ -942,7 +1223,7 @@ TEST(Registries, EveryRowOfTheDocumentationMatches) {
     EXPECT_NE(page.find(bound.theorem), std::string::npos) << bound.theorem;
 }
 
-TEST(Registries, TheExampleOfTheDocumentationIsGood) {
+TEST(Registries, TheExamplesOfTheDocumentationAreGood) {
   std::ifstream file(std::string(PATHBOUND_SOURCE_DIR) + "/docs/experiment.md");
   std::stringstream buffer;
   buffer << file.rdbuf();
@@ -952,6 +1233,14 @@ TEST(Registries, TheExampleOfTheDocumentationIsGood) {
   const std::string text = page.substr(begin + 8, page.find("```", begin + 8) - begin - 8);
   EXPECT_EQ(normalised(parse_experiment(text, "x.toml")).dump(),
             normalised(parse_experiment(example, "x.toml")).dump());
+  const std::size_t second = page.find("```toml\n", begin + 8);
+  ASSERT_NE(second, std::string::npos);
+  const Experiment models =
+      parse_experiment(page.substr(second + 8, page.find("```", second + 8) - second - 8), "x.toml");
+  ASSERT_EQ(models.curves.size(), 3u);
+  EXPECT_EQ(models.curves[1].model->kind, ModelKind::first_order);
+  EXPECT_EQ(models.curves[2].model->kind, ModelKind::hessian_aware);
+  EXPECT_EQ(models.bounds.at(0).curve, "its SDE");
 }
 #endif
 
@@ -1021,7 +1310,8 @@ TEST(Fuzz, RandomMutationsAreReadOrRefused) {
   const std::vector<std::string> seeds{
       example, with_objective("kind = \"saddle\"\ndim = 2\neigenvalues = [1, -0.1]\nlam = 0.3\nstart = [0, 1e-7]"),
       with_objective("kind = \"least_squares\"\ndim = 4\nrows = 9\nrank = 2\nmu = 0.01"),
-      with("count = 8", "count = 2\nscale = [0.1, 0.3]\nk = [3, 4]")};
+      with("count = 8", "count = 2\nscale = [0.1, 0.3]\nk = [3, 4]"),
+      with_model("curvature", "substeps = 3\nintegrator = \"weak2\"\n")};
   const std::size_t rounds = PATHBOUND_FUZZ_ROUNDS;
   std::size_t accepted = 0;
   for (std::size_t round = 0; round < rounds; ++round) {
