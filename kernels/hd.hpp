@@ -23,6 +23,13 @@
 #define PATHBOUND_UNROLL _Pragma("GCC unroll 8")
 #endif
 
+/// For loops whose body is large.
+#if defined(__CUDACC__)
+#define PATHBOUND_NO_UNROLL _Pragma("unroll 1")
+#else
+#define PATHBOUND_NO_UNROLL
+#endif
+
 /// Every file of kernels/ that holds code puts it into this inline namespace. A translation unit compiled for a
 /// special instruction set defines the name on its command line, so that the linker can never take a function
 /// compiled for AVX-512 and run it on a machine without.

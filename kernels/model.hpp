@@ -20,16 +20,16 @@
 namespace pathbound {
 inline namespace PATHBOUND_ISA {
 
-/// A model's working vectors. Those from `step` on are weak2's alone.
+/// A model's working vectors.
 enum class ModelSlot : int {
   drift,     ///< m (DSGD, DCSGD: grad f)
   root,      ///< square root of the diagonal part of Q
   slope,     ///< DSignSGD: m_j by grad_j f
   hessian,   ///< H m; hessian_aware: the diagonal of H
-  step,      ///< the drift's increment
-  noise,     ///< the noise's increment
-  across,    ///< that of the two-point variables
   point,     ///< where the coefficients are evaluated
+  step,      ///< the drift's increment (not hessian_aware, as what follows)
+  noise,     ///< the noise's increment
+  across,    ///< that of the two-point variables (weak2, as what follows)
   next,      ///< the new x
   diagonal,  ///< of H
   variance,  ///< DSignSGD: Q_jj by grad_j f
@@ -38,7 +38,9 @@ enum class ModelSlot : int {
 /// Slots in use.
 template <class R>
 PATHBOUND_HD int model_slots(const ModelSpec<R>& model) {
-  return static_cast<int>(model.integrator == IntegratorKind::weak2 ? ModelSlot::count : ModelSlot::step);
+  return static_cast<int>(model.integrator == IntegratorKind::weak2            ? ModelSlot::count
+                          : model.integrator == IntegratorKind::euler_maruyama ? ModelSlot::across
+                                                                               : ModelSlot::step);
 }
 
 /// Whether every coordinate has noise of its own that depends on this coordinate alone.
@@ -176,24 +178,91 @@ class ModelStep {
         root_(space.template vector<ModelSlot::root>()),
         slope_(space.template vector<ModelSlot::slope>()),
         hessian_(space.template vector<ModelSlot::hessian>()),
+        point_(space.template vector<ModelSlot::point>()),
         signs_(spec.method == MethodKind::dsignsgd),
         inverse_n_(R(1) / static_cast<R>(spec.model.substeps)),
         inverse_root_workers_(R(1) / sqrt(static_cast<R>(spec.n_workers))) {}
 
   /// Moves x over substep i of step k. increment: the noise's, of variance 1/n. signs: weak2's two-point variables, +-1.
+  ///
+  /// euler_maruyama: X' = X + b(X) + G(X) w, with b the drift over the substep, G the diffusion and w the increment.
+  ///
+  /// weak2, of weak order 2 (docs/models.md): with e = signs/sqrt(n), D_y the derivative of G along y,
+  ///   X' = X + (b(X) + b(X + b + G w))/2 + (G(X + b/2 + G e/sqrt(2)) + G(X + b/2 - G e/sqrt(2))) w/2
+  ///        + (D_[G w] w - sum_r D_[G e_r] e_r/n)/2 + (D_[G w] e - D_[G e] w)/(2 sqrt(2)).
+  /// The derivatives are central differences over `delta` of G w and G e, the sum a closed form.
+  ///
+  /// There is one place for each evaluation of the coefficients, so that the code stays small.
   PATHBOUND_HD void advance(const Vector& x, const Vector& increment, const Vector& signs, std::uint64_t k, int i) {
-    const double begin = static_cast<double>(i) / model_.substeps;
+    const Vector step = space_.template vector<ModelSlot::step>(), noise = space_.template vector<ModelSlot::noise>(),
+                 across = space_.template vector<ModelSlot::across>(),
+                 next = space_.template vector<ModelSlot::next>();
+    const bool weak2 = model_.integrator == IntegratorKind::weak2, constant = has_constant_noise(spec_);
+    const bool separate = has_separate_noise(spec_);
+    const double length = 1.0 / model_.substeps, begin = static_cast<double>(i) * length;
     const StepSizeAt<R> now = step_size_at(spec_, k, begin);
-    switch (model_.integrator) {
-      case IntegratorKind::euler_maruyama:
-        return euler_maruyama(x, increment, now);
-      case IntegratorKind::weak2: {
-        const double half = 0.5 / model_.substeps;
-        return weak2(x, increment, signs, now, step_size_at(spec_, k, begin + half),
-                     step_size_at(spec_, k, begin + 2.0 * half));
+    const R quarter = R(0.25) / model_.delta, mixed = quarter / sqrt(R(2));
+    const F root_n(sqrt(inverse_n_)), half = real<F>(0.5);
+    const auto of_increment = [&](int c) { return get(increment, c); };
+    const auto of_signs = [&](int c) { return root_n * get(signs, c); };
+    constexpr int last = 7;
+
+    PATHBOUND_NO_UNROLL
+    for (int stage = 0; stage <= last; ++stage) {
+      if ((constant && stage > 0 && stage < last) || (separate && (stage == 3 || stage == 4))) continue;
+      // Where: X, X +- delta G w, X +- delta G e, X + b/2 +- G e/sqrt(2), X + b + G w.
+      const R side = (stage & 1) != 0 ? R(1) : R(-1);
+      const R along_step = stage == last ? R(1) : stage >= 5 ? R(0.5) : R(0);
+      const R along_noise = stage == last ? R(1) : stage == 1 || stage == 2 ? side * model_.delta : R(0);
+      const R along_across = stage == 3 || stage == 4   ? side * model_.delta
+                             : stage == 5 || stage == 6 ? side * static_cast<R>(0.70710678118654752)
+                                                        : R(0);
+      space_.each([&](int c, int) {
+        F at = get(x, c);
+        if (along_step != R(0)) at = fma(F(along_step), get(step, c), at);
+        if (along_noise != R(0)) at = fma(F(along_noise), get(noise, c), at);
+        if (along_across != R(0)) at = fma(F(along_across), get(across, c), at);
+        set(point_, c, at);
+      });
+      prepare(stage == 0);
+      if (model_.integrator == IntegratorKind::moment) return moment(x, increment, now);
+      if (stage == 0 || stage == last) {
+        drift(stage == 0 ? now : step_size_at(spec_, k, begin + length), [&](int c, F value) {
+          if (stage == 0)
+            set(step, c, value);
+          else
+            set(x, c, fma(half, value, get(next, c)));
+        });
+        if (stage == last) return;
       }
-      case IntegratorKind::moment:
-        return moment(x, increment, now);
+      // What the noise becomes here.
+      StepSizeAt<R> at = now;
+      if (stage >= 5 || (stage == 0 && weak2 && constant)) at = step_size_at(spec_, k, begin + 0.5 * length);
+      const R factor = stage == 0 ? R(1) : stage <= 2 ? side * quarter : stage <= 4 ? -(side * mixed) : R(0.5);
+      const bool with_signs = (stage == 1 || stage == 2) && !separate;
+      diffuse(diffusion(at.eta * factor),
+              [&](int c) {
+                const F w = get(increment, c);
+                return with_signs ? fma(real<F>(0.70710678118654752), of_signs(c), w) : w;
+              },
+              [&](int c, F value) {
+                if (stage == 0)
+                  set(noise, c, value);
+                else
+                  set(next, c, get(next, c) + value);
+              });
+      if (stage > 0) continue;
+      if (!weak2) {
+        space_.each([&](int c, int) { set(x, c, get(x, c) + (get(step, c) + get(noise, c))); });
+        return;
+      }
+      space_.each([&](int c, int) {
+        const F moved = fma(half, get(step, c), get(x, c));
+        set(next, c, constant ? moved + get(noise, c) : moved);
+      });
+      if (constant) continue;
+      diffuse(diffusion(now.eta), of_signs, [&](int c, F value) { set(across, c, value); });
+      subtract_correction(next, now);
     }
   }
 
@@ -203,9 +272,9 @@ class ModelStep {
   PATHBOUND_HD F diffusion(R eta) const { return F(eta * inverse_root_workers_); }
   PATHBOUND_HD bool needs_slope() const { return model_.kind != ModelKind::first_order; }
 
-  /// m and the square root of Q at x; `variance`: also the derivative of Q_jj (DSignSGD).
-  PATHBOUND_HD void prepare(const Vector& x, bool begins, bool variance) {
-    space_.gradient(x, m_);
+  /// m and the square root of Q at the point.
+  PATHBOUND_HD void prepare(bool begins) {
+    space_.gradient(point_, m_);
     if (begins) space_.track(m_);
     mean_square_ = real<F>(0.0);
     if (spec_.affine) {
@@ -216,12 +285,13 @@ class ModelStep {
     }
     if (signs_) {
       const Vector variance_slope = space_.template vector<ModelSlot::variance>();
+      const bool weak2 = model_.integrator == IntegratorKind::weak2;
       space_.each([&](int i, int) {
         const SignMoments<F> moments = sign_moments(model_, spec_.affine, get(m_, i), mean_square_);
         set(m_, i, moments.drift);
         set(root_, i, sqrt(moments.variance));
         if (needs_slope()) set(slope_, i, moments.slope);
-        if (variance) set(variance_slope, i, moments.variance_slope);
+        if (weak2) set(variance_slope, i, moments.variance_slope);
       });
       return;
     }
@@ -257,9 +327,9 @@ class ModelStep {
     });
   }
 
-  /// use(i, value) with the drift times the substep's length at the point prepared, x.
+  /// use(i, value) with the drift times the substep's length at the point prepared.
   template <class Use>
-  PATHBOUND_HD void drift(const Vector& x, StepSizeAt<R> at, Use&& use) {
+  PATHBOUND_HD void drift(StepSizeAt<R> at, Use&& use) {
     R direct = at.eta, bent = R(0);
     if (model_.kind == ModelKind::second_order) {
       direct = at.eta - R(0.5) * at.slope;
@@ -268,7 +338,7 @@ class ModelStep {
       bent = R(-0.5) * (at.eta * at.eta);
     }
     const F a(direct * -inverse_n_), b(bent * -inverse_n_);
-    if (needs_slope()) space_.hessian_times(x, m_, hessian_);
+    if (needs_slope()) space_.hessian_times(point_, m_, hessian_);
     space_.each([&](int i, int) {
       F increment = a * get(m_, i);
       if (needs_slope()) {
@@ -280,86 +350,13 @@ class ModelStep {
     });
   }
 
-  PATHBOUND_HD void euler_maruyama(const Vector& x, const Vector& increment, StepSizeAt<R> now) {
-    prepare(x, true, false);
-    // The drift waits in the place of H m, so that x stays where it is until the noise is known.
-    drift(x, now, [&](int i, F value) { set(hessian_, i, value); });
-    diffuse(diffusion(now.eta), [&](int i) { return get(increment, i); },
-            [&](int i, F value) { set(x, i, get(x, i) + (get(hessian_, i) + value)); });
-  }
-
-  /// Weak order 2 (docs/models.md). With G = sqrt(h) times the diffusion matrix, xi = sqrt(n) increment and eta the signs:
-  ///   X' = X + (b(X) + b(X + b(X) + G xi))/2 + (G(X + b(X)/2 + s) + G(X + b(X)/2 - s)) xi/2, s = G eta/sqrt(2)
-  ///        + 1/2 (D_[G xi] G xi - sum_r D_[G e_r] G e_r) + (D_[G xi] G eta - D_[G eta] G xi)/(2 sqrt(2)),
-  /// the derivatives D along xi and eta by central differences, the sum in closed form.
-  PATHBOUND_HD void weak2(const Vector& x, const Vector& increment, const Vector& signs, StepSizeAt<R> now,
-                          StepSizeAt<R> middle, StepSizeAt<R> end) {
-    const Vector step = space_.template vector<ModelSlot::step>(), noise = space_.template vector<ModelSlot::noise>(),
-                 across = space_.template vector<ModelSlot::across>(),
-                 point = space_.template vector<ModelSlot::point>(), next = space_.template vector<ModelSlot::next>();
-    const F half = real<F>(0.5), zero = real<F>(0.0);
-    const bool constant = has_constant_noise(spec_);
-    const auto of_increment = [&](int i) { return get(increment, i); };
-    const F root_n(sqrt(inverse_n_));
-    const auto of_signs = [&](int i) { return root_n * get(signs, i); };
-
-    prepare(x, true, !constant);
-    drift(x, now, [&](int i, F value) { set(step, i, value); });
-    diffuse(diffusion(now.eta), of_increment, [&](int i, F value) { set(noise, i, value); });
-    space_.each([&](int i, int) { set(next, i, fma(half, get(step, i), get(x, i))); });
-    if (constant) {
-      diffuse(diffusion(middle.eta), of_increment, [&](int i, F value) { set(next, i, get(next, i) + value); });
-    } else {
-      diffuse(diffusion(now.eta), of_signs, [&](int i, F value) { set(across, i, value); });
-      subtract_correction(x, next, now);
-      // Differences along the noise.
-      const bool separate = has_separate_noise(spec_);
-      const R quarter = R(0.25) / model_.delta, mixed = quarter / sqrt(R(2));
-      for (int side = 0; side < 2; ++side) {
-        const R sign = side == 0 ? R(1) : R(-1);
-        move(x, zero, noise, F(sign * model_.delta), point);
-        diffuse(diffusion(now.eta * sign),
-                [&](int i) {
-                  const F w = F(quarter) * get(increment, i);
-                  return separate ? w : fma(F(mixed), of_signs(i), w);
-                },
-                [&](int i, F value) { set(next, i, get(next, i) + value); });
-      }
-      if (!separate) {
-        for (int side = 0; side < 2; ++side) {
-          const R sign = side == 0 ? R(1) : R(-1);
-          move(x, zero, across, F(sign * model_.delta), point);
-          diffuse(diffusion(now.eta * -(sign * mixed)), of_increment,
-                  [&](int i, F value) { set(next, i, get(next, i) + value); });
-        }
-      }
-      for (int side = 0; side < 2; ++side) {
-        move(x, half, across, real<F>(side == 0 ? 0.70710678118654752 : -0.70710678118654752), point);
-        diffuse(diffusion(R(0.5) * middle.eta), of_increment,
-                [&](int i, F value) { set(next, i, get(next, i) + value); });
-      }
-    }
-    space_.each([&](int i, int) { set(point, i, get(x, i) + (get(step, i) + get(noise, i))); });
-    prepare(point, false, false);
-    drift(point, end, [&](int i, F value) { set(x, i, fma(half, value, get(next, i))); });
-  }
-
-  /// point = x + part step + reach direction, prepared.
-  PATHBOUND_HD void move(const Vector& x, F part, const Vector& direction, F reach, const Vector& point) {
-    const Vector step = space_.template vector<ModelSlot::step>();
-    space_.each([&](int i, int) {
-      set(point, i, fma(reach, get(direction, i), fma(part, get(step, i), get(x, i))));
-    });
-    prepare(point, false, false);
-  }
-
-  /// Takes 1/2 sum_r D_[G e_r] G e_r at x, which is prepared, from `next`. With W = D^(1/2) - b v u^T (u, b: unit, bend)
+  /// Takes half of weak2's sum over r, at the point prepared, from `next`. With W = D^(1/2) - b v u^T (u, b: unit, bend)
   /// the sum is eta^2/(N n) sum_j (dW)_ij [H W e_j].
-  PATHBOUND_HD void subtract_correction(const Vector& x, const Vector& next, StepSizeAt<R> now) {
+  PATHBOUND_HD void subtract_correction(const Vector& next, StepSizeAt<R> now) {
     const Vector diagonal = space_.template vector<ModelSlot::diagonal>();
     const F scale(R(0.5) * ((now.eta * now.eta) * (inverse_n_ / static_cast<R>(spec_.n_workers))));
     const F half = real<F>(0.5), zero = real<F>(0.0);
-    space_.hessian_diagonal(x, diagonal);
+    space_.hessian_diagonal(point_, diagonal);
     if (signs_) {
       const Vector variance = space_.template vector<ModelSlot::variance>();
       space_.each([&](int i, int) {
@@ -370,7 +367,7 @@ class ModelStep {
     }
     const bool rank_one = model_.rank_one != R(0);
     const F square(model_.square), affine(model_.affine / static_cast<R>(spec_.objective.dim));
-    if (spec_.affine || rank_one) space_.hessian_times(x, m_, hessian_);
+    if (spec_.affine || rank_one) space_.hessian_times(point_, m_, hessian_);
     if (!rank_one) {
       space_.each([&](int i, int) {
         F sum = square * get(m_, i) * get(diagonal, i);
@@ -419,8 +416,7 @@ class ModelStep {
   }
 
   PATHBOUND_HD void moment(const Vector& x, const Vector& increment, StepSizeAt<R> now) {
-    prepare(x, true, false);
-    space_.hessian_diagonal(x, hessian_);
+    space_.hessian_diagonal(point_, hessian_);
     const R omega = signs_ ? R(0) : model_.omega / static_cast<R>(spec_.n_workers);
     const F eta(now.eta), workers(inverse_root_workers_ * inverse_root_workers_);
     const F root_n(sqrt(static_cast<R>(model_.substeps)));
@@ -441,7 +437,7 @@ class ModelStep {
   const SimSpec<R>& spec_;
   const ModelSpec<R>& model_;
   Space& space_;
-  const Vector m_, root_, slope_, hessian_;
+  const Vector m_, root_, slope_, hessian_, point_;
   const bool signs_;
   const R inverse_n_, inverse_root_workers_;
   F mean_square_, noise_square_;            // |grad f|^2/d; the part of D_j that is the same for all j

@@ -94,12 +94,13 @@ __device__ __forceinline__ void student_t_of_block(const BitsOf<R> (&words)[4], 
     out[i] = student_t<form, R>(uniform_bits<R>(words, 2 * i), uniform_bits<R>(words, 2 * i + 1), nu);
 }
 
-/// The unit-scale gradient noise of a lane's coordinates. any_law = false: gaussian only.
+/// The unit-scale gradient noise of a lane's coordinates. any_law = false: gaussian only; then for other purposes too.
 template <class R, bool any_law>
 class LaneNoise {
  public:
-  __device__ __forceinline__ LaneNoise(const SimSpec<R>& spec, std::uint64_t path)
-      : words_(spec.seed, path), spec_(spec), row_(spec.objective.dim) {
+  __device__ __forceinline__ LaneNoise(const SimSpec<R>& spec, std::uint64_t path,
+                                       Purpose purpose = Purpose::gradient_noise)
+      : words_(spec.seed, path), spec_(spec), row_(spec.objective.dim), first_block_(first_block(purpose)) {
     if (any_law && spec.law == LawKind::multivariate_t) row_ += row_ & 1;
   }
 
@@ -118,7 +119,7 @@ class LaneNoise {
     }
     normals_.read(first, z, [&](std::uint64_t block, R(&values)[normals_per_block<R>]) {
       BitsOf<R> words[4];
-      words_.template block<R>(block, words);
+      words_.template block<R>(any_law ? block : first_block_ + block, words);
       normals_of_block<R>(words, values);
     });
   }
@@ -141,7 +142,8 @@ class LaneNoise {
   template <int E>
   __device__ __forceinline__ void read_pair(std::uint64_t first, R (&z)[E]) const {
     BitsOf<R> words[4], radius, angle;
-    words_.template block<R>(first / 2 / pairs_per_block, words);
+    const std::uint64_t block = first / 2 / pairs_per_block;
+    words_.template block<R>(any_law ? block : first_block_ + block, words);
     uniforms_of_pair(words, first / 2, radius, angle);
     R s, c;
     const R r = normal_radius<R>(radius);
@@ -215,6 +217,7 @@ class LaneNoise {
   PathWords words_;
   const SimSpec<R>& spec_;
   int row_;  // numbers a message takes from the stream
+  std::uint64_t first_block_;
   BlockReader<R, normals_per_block<R>> normals_;
   BlockReader<R, t_per_block<R>> t_;
 };

@@ -19,6 +19,9 @@ PATHBOUND_HD constexpr int row_length(Layout layout, int dim) {
   return layout == Layout::registers ? dim : (dim + 3) / 4 * 4;
 }
 
+/// Rows by coordinate that a model needs beside its slots (model.hpp): its noise.
+inline constexpr int model_extra_rows = 3;
+
 /// Arrays of a wave have one entry for each of its paths; those "by record" n_checkpoints rows of them; those "by
 /// coordinate" row_length consecutive entries for each path.
 template <class R>
@@ -46,7 +49,8 @@ struct Segment {
   int outer_levels = 0, inner_levels = 0;  ///< of the trees in shared memory
   R* gradient = nullptr;                   ///< by coordinate
   R* sum = nullptr;                        ///< by coordinate: of the workers' messages
-  R* row_values = nullptr;                 ///< n_rows for each path (logistic)
+  R* model = nullptr;                      ///< by coordinate, model_slots + model_extra_rows times
+  R* row_values = nullptr;                 ///< n_rows for each path (logistic), twice for models
   std::uint32_t* masks = nullptr;          ///< ceil(dim / 32) for each lane of each path (rand_k)
   const R* rows_transposed = nullptr;      ///< ObjectiveSpec::rows, column by column
   const double* rows_double_transposed = nullptr;

@@ -21,6 +21,7 @@
 #include "kernels/cuda/runtime.cuh"
 #include "kernels/cuda/statistics.cuh"
 #include "kernels/cuda/variants.cuh"
+#include "kernels/model.hpp"
 #include "kernels/objectives.hpp"
 #include "kernels/schedules.hpp"
 
@@ -53,7 +54,7 @@ const Variant<R>* find_variant(const std::vector<Variant<R>>& all, const SimSpec
   const bool any_law = spec.law != LawKind::gaussian;
   const Variant<R>* found = nullptr;
   for (const Variant<R>& v : all) {
-    if (v.scalar != scalar || v.layout != layout || (any_law && !v.any_law)) continue;
+    if (v.model != spec.is_model || v.scalar != scalar || v.layout != layout || (any_law && !v.any_law)) continue;
     if (scalar ? !v.any_objective && v.objective != spec.objective.kind : v.coordinates != coordinates) continue;
     if (found == nullptr || (!any_law && !v.any_law)) found = &v;
   }
@@ -68,18 +69,19 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
   choice.multiprocessors = multiprocessors;
   choice.dense = !is_separable(spec.objective.kind);
   choice.one_coordinate = dim == 1 && !choice.dense;
-  const bool scalar = choice.one_coordinate && spec.n_workers == 1 && !spec.affine && !spec.track_gradient &&
+  const bool scalar = !spec.is_model && choice.one_coordinate && spec.n_workers == 1 && !spec.affine && !spec.track_gradient &&
                       spec.compressor == CompressorKind::identity && spec.law != LawKind::multivariate_t;
   const Variant<R>* variant = nullptr;
   if (scalar && options.tile <= 1) variant = find_variant(all, spec, true, Layout::registers, 1);
   if (variant == nullptr) {  // an objective without a scalar kernel of its own is no worse off
-    // Four coordinates a lane use a Philox block best. With few paths, fewer a lane fill the device better. (Dense
-    // objectives keep a lane busy with every row and column.)
+    // Four coordinates a lane use a Philox block best (a model has registers for two). With few paths, fewer a lane fill
+    // the device better. (Dense objectives keep a lane busy with every row and column.)
+    const int each = spec.is_model ? 2 : 4;
     int lanes = options.tile;
     if (lanes == 0) {
       lanes = 1;
       const int useful = choice.dense ? std::max(dim, spec.objective.n_rows) : dim;
-      const int most = choice.dense ? useful : (dim + 3) / 4;
+      const int most = choice.dense ? useful : (dim + each - 1) / each;
       while (lanes < 32 && lanes < most) lanes *= 2;
       const double paths = static_cast<double>(spec.n_paths) / static_cast<double>(options.devices.size());
       while (lanes < 32 && lanes < useful && paths * lanes < choice.filling_lanes() / 4.0) lanes *= 2;
@@ -89,7 +91,7 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
     int coordinates = 4;
     if (choice.dense) {
       layout = Layout::dense;
-    } else if (dim > 4 * lanes) {
+    } else if (dim > each * lanes) {
       layout = Layout::memory;
     } else {
       coordinates = dim <= lanes ? 1 : dim <= 2 * lanes ? 2 : 4;
@@ -100,6 +102,10 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
   choice.variant = *variant;
   choice.instructions = 60.0 * dim * spec.n_workers + 50.0;
   if (choice.dense) choice.instructions += 8.0 * dim * std::max(dim, spec.objective.n_rows);
+  if (spec.is_model) {
+    const double points = spec.model.integrator == IntegratorKind::weak2 ? 8.0 : 1.0;
+    choice.instructions += spec.model.substeps * points * (choice.instructions + 200.0 * dim);
+  }
   return choice;
 }
 
@@ -120,6 +126,12 @@ struct Needs {
   std::uint64_t record = 0;       ///< a record: histograms
 };
 
+/// Rows by coordinate beside x that the kernels without registers for them need.
+template <class R>
+std::uint64_t working_rows(const SimSpec<R>& spec) {
+  return spec.is_model ? 1 + static_cast<std::uint64_t>(model_slots(spec.model) + model_extra_rows) : 2;
+}
+
 template <class R>
 Needs<R> needs_of(const SimSpec<R>& spec, const Choice<R>& choice) {
   const std::uint64_t dim = static_cast<std::uint64_t>(spec.objective.dim),
@@ -128,13 +140,15 @@ Needs<R> needs_of(const SimSpec<R>& spec, const Choice<R>& choice) {
   needs.fixed = 8 * static_cast<std::uint64_t>(spec.n_checkpoints) + sizeof(R) * 4 * dim +
                 (4 + sizeof(WorkerSpec<R>)) * static_cast<std::uint64_t>(spec.n_workers) + (1 << 20);
   if (spec.schedule != ScheduleKind::constant) needs.fixed += 2 * sizeof(R) * most_factors;
+  needs.fixed += sizeof(R) * static_cast<std::uint64_t>(spec.model.xi.n_pieces) * XiTable<R>::stride +
+                 sizeof(ModelWorkers<R>) * static_cast<std::uint64_t>(spec.model.n_workers);
   if (choice.dense) needs.fixed += sizeof(R) * (dim * dim + 2 * rows * dim) + 8 * (rows * dim + rows + dim);
   const std::uint64_t row = static_cast<std::uint64_t>(row_length(choice.variant.layout, spec.objective.dim));
   needs.path = sizeof(R) * (row + 1) + 1;
   if (choice.variant.layout != Layout::registers) {
-    needs.path += sizeof(R) * 2 * row;
-    if (spec.objective.kind == ObjectiveKind::logistic) needs.path += sizeof(R) * rows;
-    if (spec.compressor == CompressorKind::rand_k)
+    needs.path += sizeof(R) * working_rows(spec) * row;
+    if (spec.objective.kind == ObjectiveKind::logistic) needs.path += sizeof(R) * rows * (spec.is_model ? 2 : 1);
+    if (!spec.is_model && spec.compressor == CompressorKind::rand_k)
       needs.path += 4 * ((dim + 31) / 32) * static_cast<std::uint64_t>(choice.lanes);
   }
   const std::uint64_t values = (choice.dense ? 8 : sizeof(R)) + (choice.one_coordinate ? 0 : 8) + sizeof(R) +
@@ -228,6 +242,8 @@ class DeviceSpec {
       words[static_cast<std::size_t>(i) + 1] =
           words[static_cast<std::size_t>(i)] + static_cast<std::uint32_t>(rand_k_uniforms(f.dim, host.workers[i].keep));
     subset_words_ = DeviceArray<std::uint32_t>(words.data(), words.size());
+    copy(model_workers_, spec.model.workers, static_cast<std::size_t>(host.model.n_workers));
+    copy(xi_, spec.model.xi.pieces, static_cast<std::size_t>(host.model.xi.n_pieces) * XiTable<R>::stride);
   }
   void add_to(Segment<R>& segment) const {
     segment.rows_transposed = rows_transposed_.data();
@@ -250,6 +266,8 @@ class DeviceSpec {
   DeviceArray<R> start_, h_, x_star_, gram_, rows_, rows_transposed_;
   DeviceArray<double> x_star_double_, margin_star_, rows_double_transposed_;
   DeviceArray<WorkerSpec<R>> workers_;
+  DeviceArray<ModelWorkers<R>> model_workers_;
+  DeviceArray<R> xi_;
   DeviceArray<std::uint32_t> subset_words_;
 };
 
@@ -311,10 +329,11 @@ class DeviceRun {
     alive_ = DeviceArray<std::uint8_t>(paths);
     if (choice.variant.layout != Layout::registers) {
       gradient_ = DeviceArray<R>(paths * row);
-      sum_ = DeviceArray<R>(paths * row);
+      // A model's slots stand in the place of the workers' sum.
+      sum_ = DeviceArray<R>(paths * row * (working_rows(spec) - 1));
       if (spec.objective.kind == ObjectiveKind::logistic)
-        row_values_ = DeviceArray<R>(paths * static_cast<std::size_t>(spec.objective.n_rows));
-      if (spec.compressor == CompressorKind::rand_k)
+        row_values_ = DeviceArray<R>(paths * static_cast<std::size_t>(spec.objective.n_rows) * (spec.is_model ? 2 : 1));
+      if (!spec.is_model && spec.compressor == CompressorKind::rand_k)
         masks_ = DeviceArray<std::uint32_t>(paths * static_cast<std::size_t>(choice.lanes) * ((dim + 31) / 32));
     }
     const std::size_t records = static_cast<std::size_t>(sizes.records);
@@ -463,7 +482,7 @@ class DeviceRun {
     s.tracked = tracked_.data();
     s.alive = alive_.data();
     s.gradient = gradient_.data();
-    s.sum = sum_.data();
+    s.sum = s.model = sum_.data();
     s.row_values = row_values_.data();
     s.masks = masks_.data();
     s.value = slot.value.data();

@@ -20,22 +20,29 @@ struct Variant {
   bool any_law;             ///< else gaussian only
   int coordinates;          ///< tile: a lane's
   Layout layout;            ///< tile
+  bool model = false;       ///< of an SDE model
 };
 
 std::vector<Variant<float>> scalar_float_variants();
 std::vector<Variant<float>> tile_float_variants();
 std::vector<Variant<double>> double_variants();
+std::vector<Variant<float>> model_float_variants();
+std::vector<Variant<double>> model_double_variants();
 
 /// All of one precision, in the order of variants.def.
 template <class R>
 std::vector<Variant<R>> step_variants() {
+  std::vector<Variant<R>> all;
+  const auto add = [&](const std::vector<Variant<R>>& more) { all.insert(all.end(), more.begin(), more.end()); };
   if constexpr (sizeof(R) == 4) {
-    std::vector<Variant<R>> all = scalar_float_variants();
-    for (const Variant<R>& variant : tile_float_variants()) all.push_back(variant);
-    return all;
+    add(scalar_float_variants());
+    add(tile_float_variants());
+    add(model_float_variants());
   } else {
-    return double_variants();
+    add(double_variants());
+    add(model_double_variants());
   }
+  return all;
 }
 
 }  // namespace pathbound::cuda
