@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// report.html: the page template with Chart.js and one run's results.json put in their places.
+// report.html: the page template with Chart.js and the results.json of a run or a benchmark put in their places.
 #include <array>
 #include <nlohmann/json.hpp>
 #include <string>

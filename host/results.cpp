@@ -11,40 +11,20 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 #include <utility>
 
+#include "host/output_text.hpp"
 #include "kernels/simulate.hpp"
 
 namespace pathbound {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// ---- numbers ----------------------------------------------------------------------------------------------------
-
-/// The shortest decimal that reads back as x. nlohmann's own printer (Grisu2) is a digit too long once in a thousand.
-std::string shortest(double x) {
-  std::array<char, 32> buffer;
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), x).ptr;
-  return std::string(buffer.data(), end);
-}
-
-/// Null instead of NaN and infinity, which JSON does not have.
-Json number(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
-
-/// One entry per checkpoint, also for a vector that was left empty because nothing could be computed.
-Json numbers(const std::vector<double>& values, std::size_t checkpoints) {
-  Json array = Json::array();
-  for (std::size_t i = 0; i < checkpoints; ++i) array.push_back(i < values.size() ? number(values[i]) : Json(nullptr));
-  return array;
-}
-
-double at(const std::vector<double>& values, std::size_t i) { return i < values.size() ? values[i] : NAN; }
 
 // ---- curves -----------------------------------------------------------------------------------------------------
 
@@ -75,7 +55,7 @@ std::string missing_numbers(const Curve& curve) {
   std::vector<std::pair<std::size_t, std::string>> groups;  // how many are missing, and of which columns
   for (const auto& [name, values] : columns_of(curve)) {
     std::size_t missing = 0;
-    for (std::size_t i = 0; i < n; ++i) missing += !std::isfinite(at(*values, i));
+    for (std::size_t i = 0; i < n; ++i) missing += !std::isfinite(number_at(*values, i));
     if (missing == 0) continue;
     const auto same =
         std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == missing; });
@@ -94,30 +74,43 @@ std::string missing_numbers(const Curve& curve) {
   return text;
 }
 
-Json curve_json(const Curve& curve) {
+/// The model that a curve of this name is of; null for methods.
+const ModelConfig* model_of(const Results& results, std::string_view name) {
+  for (const CurveConfig& config : results.experiment.curves) {
+    if (config.name == name) return config.model ? &*config.model : nullptr;
+  }
+  return nullptr;
+}
+
+Json curve_json(const Curve& curve, const ModelConfig* model) {
   const std::size_t n = curve.step.size();
   Json json;
   json["name"] = curve.name;
-  json["kind"] = "method";
+  json["kind"] = model == nullptr ? "method" : "model";
+  if (model != nullptr) {
+    json["of"] = model->of;
+    json["integrator"] = name_of(model->integrator);
+    json["substeps"] = model->substeps;
+  }
   json["step"] = curve.step;
-  json["time"] = numbers(curve.time, n);
+  json["time"] = json_numbers(curve.time, n);
   json["paths"] = curve.paths;
   json["finite"] = curve.finite;
-  json["mean"] = numbers(curve.mean, n);
-  json["stderr"] = numbers(curve.standard_error, n);
-  json["lower"] = numbers(curve.lower, n);
-  json["upper"] = numbers(curve.upper, n);
+  json["mean"] = json_numbers(curve.mean, n);
+  json["stderr"] = json_numbers(curve.standard_error, n);
+  json["lower"] = json_numbers(curve.lower, n);
+  json["upper"] = json_numbers(curve.upper, n);
   json["band"] = name_of(curve.band);
   json["mean_is"] = name_of(curve.mean_is);
-  json["min"] = numbers(curve.min, n);
-  json["max"] = numbers(curve.max, n);
+  json["min"] = json_numbers(curve.min, n);
+  json["max"] = json_numbers(curve.max, n);
   Json quantiles = Json::object();
   for (std::size_t q = 0; q < curve_quantiles.size(); ++q) {
-    quantiles[shortest(curve_quantiles[q])] = numbers(curve.quantiles[q], n);
+    quantiles[shortest(curve_quantiles[q])] = json_numbers(curve.quantiles[q], n);
   }
   json["quantiles"] = std::move(quantiles);
-  json["grad_norm"] = numbers(curve.grad_norm, n);
-  json["regime"] = numbers(curve.regime, n);
+  json["grad_norm"] = json_numbers(curve.grad_norm, n);
+  json["regime"] = json_numbers(curve.regime, n);
   json["sampling"] = "direct";
   std::vector<std::string> notes = notes_of(curve);
   if (const std::string missing = missing_numbers(curve); !missing.empty()) {
@@ -139,27 +132,87 @@ Json bound_json(const Verdict& verdict) {
   json["speaks_of"] = bound.speaks_of;
   json["quantity"] = bound.quantity;
   json["constants"] = Json::object();
-  for (const auto& [name, value] : bound.constants) json["constants"][name] = number(value);
+  for (const auto& [name, value] : bound.constants) json["constants"][name] = json_number(value);
   json["assumptions"] = Json::array();
   for (const Assumption& assumption : bound.assumptions) {
     json["assumptions"].push_back(
         {{"name", assumption.name}, {"status", name_of(assumption.status)}, {"detail", assumption.detail}});
   }
-  json["value"] = numbers(bound.value, n);
-  json["empirical"] = numbers(verdict.empirical, n);
-  json["lower"] = numbers(verdict.lower, n);
-  json["upper"] = numbers(verdict.upper, n);
+  json["value"] = json_numbers(bound.value, n);
+  json["empirical"] = json_numbers(verdict.empirical, n);
+  json["lower"] = json_numbers(verdict.lower, n);
+  json["upper"] = json_numbers(verdict.upper, n);
   json["verdict"] = name_of(verdict.verdict);
   if (verdict.config.expect) json["expect"] = name_of(*verdict.config.expect);
-  json["confidence"] = number(verdict.config.confidence);
-  json["margin"] = number(verdict.config.margin);
+  json["confidence"] = json_number(verdict.config.confidence);
+  json["margin"] = json_number(verdict.config.margin);
   // A step without a ratio would point at nothing.
   const bool compared = std::isfinite(verdict.worst_ratio);
   json["worst"] = {{"step", compared ? Json(verdict.worst_step) : Json(nullptr)},
-                   {"ratio", number(verdict.worst_ratio)}};
-  json["tightness"] = number(verdict.tightness);
+                   {"ratio", json_number(verdict.worst_ratio)}};
+  json["tightness"] = json_number(verdict.tightness);
   json["paths_to_decide"] = verdict.paths_to_decide ? Json(*verdict.paths_to_decide) : Json(nullptr);
   json["reason"] = verdict.reason;
+  return json;
+}
+
+// ---- comparisons ------------------------------------------------------------------------------------------------
+
+/// A comparison where its weak error is largest; NaN and no step when no weak error after step 0 is a number.
+struct Largest {
+  std::optional<std::uint64_t> step;
+  double weak_error = NAN, standard_error = NAN, integrator_error = NAN, integrator_standard_error = NAN;
+  double variance_reduction = NAN;
+  double relative = NAN;  ///< |weak error| / E S of the method there
+
+  bool resolved() const { return !(std::fabs(weak_error) < 3.0 * standard_error); }
+  bool integrator_matters() const { return std::fabs(integrator_error) > 0.2 * std::fabs(weak_error); }
+  bool integrator_resolved() const { return !(std::fabs(integrator_error) < 3.0 * integrator_standard_error); }
+};
+
+Largest largest_of(const Results& results, const Comparison& comparison) {
+  Largest largest;
+  for (std::size_t i = 0; i < comparison.step.size(); ++i) {
+    const double error = number_at(comparison.weak_error, i);
+    if (comparison.step[i] == 0 || !std::isfinite(error)) continue;
+    if (largest.step && std::fabs(error) <= std::fabs(largest.weak_error)) continue;
+    largest.step = comparison.step[i];
+    largest.weak_error = error;
+    largest.standard_error = number_at(comparison.standard_error, i);
+    largest.integrator_error = number_at(comparison.integrator_error, i);
+    largest.integrator_standard_error = number_at(comparison.integrator_standard_error, i);
+    largest.variance_reduction = number_at(comparison.variance_reduction, i);
+  }
+  const auto method = std::find_if(results.curves.begin(), results.curves.end(),
+                                   [&](const Curve& curve) { return curve.name == comparison.method; });
+  if (!largest.step || method == results.curves.end()) return largest;
+  const auto place = std::find(method->step.begin(), method->step.end(), *largest.step);
+  if (place == method->step.end()) return largest;
+  const double mean = number_at(method->mean, static_cast<std::size_t>(place - method->step.begin()));
+  if (mean > 0.0) largest.relative = std::fabs(largest.weak_error) / mean;
+  return largest;
+}
+
+Json comparison_json(const Results& results, const Comparison& comparison) {
+  const Largest largest = largest_of(results, comparison);
+  const std::size_t n = comparison.step.size();
+  Json json;
+  json["method"] = comparison.method;
+  json["model"] = comparison.model;
+  json["max_weak_error"] = json_number(largest.weak_error);
+  json["stderr"] = json_number(largest.standard_error);
+  json["at_step"] = largest.step ? Json(*largest.step) : Json(nullptr);
+  json["variance_reduction"] = json_number(largest.variance_reduction);
+  json["integrator_error"] = json_number(largest.integrator_error);
+  json["integrator_stderr"] = json_number(largest.integrator_standard_error);
+  json["relative"] = json_number(largest.relative);
+  json["step"] = comparison.step;
+  json["weak_error"] = json_numbers(comparison.weak_error, n);
+  json["weak_stderr"] = json_numbers(comparison.standard_error, n);
+  json["integrator_error_series"] = json_numbers(comparison.integrator_error, n);
+  json["integrator_stderr_series"] = json_numbers(comparison.integrator_standard_error, n);
+  json["variance_reduction_series"] = json_numbers(comparison.variance_reduction, n);
+  json["notes"] = comparison.notes;
   return json;
 }
 
@@ -198,128 +251,6 @@ void append_text(std::string& out, const Json& json, int depth) {
 
 // ---- text for the terminal --------------------------------------------------------------------------------------
 
-/// Columns a UTF-8 text takes: its code points (a name may hold any letter).
-std::size_t text_width(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
-
-/// Control characters in a title or a name must not reach the terminal.
-std::string printable(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
-  }
-  return out;
-}
-
-/// At most `width` columns, a cut marked by "..".
-std::string shortened(std::string_view text, std::size_t width) {
-  if (text_width(text) <= width) return std::string(text);
-  const std::size_t keep = width > 2 ? width - 2 : 0;
-  std::size_t columns = 0, end = 0;
-  while (end < text.size()) {
-    const bool starts_character = (static_cast<unsigned char>(text[end]) & 0xC0) != 0x80;
-    if (starts_character && ++columns > keep) break;
-    ++end;
-  }
-  return std::string(text.substr(0, end)) + "..";
-}
-
-std::string padded(std::string_view text, std::size_t width, bool right) {
-  const std::size_t columns = text_width(text);
-  const std::string space(width > columns ? width - columns : 0, ' ');
-  return right ? space + std::string(text) : std::string(text) + space;
-}
-
-/// Breaks at spaces; a word longer than a line stands alone on its line.
-std::string wrapped(std::string_view text, std::size_t indent, std::size_t width) {
-  const std::string margin(indent, ' ');
-  std::string out, line;
-  std::size_t start = 0;
-  const auto flush = [&] {
-    if (!line.empty()) out += margin + line + "\n";
-    line.clear();
-  };
-  while (start < text.size()) {
-    const std::size_t end = std::min(text.find(' ', start), text.size());
-    const std::string_view word = text.substr(start, end - start);
-    start = end + 1;
-    if (word.empty()) continue;
-    if (!line.empty() && indent + text_width(line) + 1 + text_width(word) > width) flush();
-    if (!line.empty()) line += ' ';
-    line += word;
-  }
-  flush();
-  return out;
-}
-
-struct Column {
-  std::string header;
-  bool right = false;
-  std::vector<std::string> cells;
-
-  std::size_t width() const {
-    std::size_t widest = text_width(header);
-    for (const std::string& cell : cells) widest = std::max(widest, text_width(cell));
-    return widest;
-  }
-};
-
-constexpr std::size_t table_margin = 2;  // columns left of a table and between two of its columns
-
-std::size_t table_width(const std::vector<Column>& columns) {
-  std::size_t total = 0;
-  for (const Column& column : columns) total += table_margin + column.width();
-  return total;
-}
-
-/// Line 0 is the header; line i the cells i - 1.
-std::string table_line(const std::vector<Column>& columns, std::size_t line, char mark = ' ') {
-  std::string out;
-  for (const Column& column : columns) {
-    out += std::string(table_margin, ' ');
-    out += padded(line == 0 ? column.header : column.cells[line - 1], column.width(), column.right);
-  }
-  out[0] = mark;
-  out.erase(out.find_last_not_of(' ') + 1);
-  return out + "\n";
-}
-
-/// Shortens the cells of a column so that the table fits, but not below `least` columns.
-void squeeze(std::vector<Column>& columns, std::size_t which, std::size_t width, std::size_t least) {
-  const std::size_t total = table_width(columns);
-  if (total <= width) return;
-  Column& column = columns[which];
-  const std::size_t now = column.width(), excess = total - width;
-  const std::size_t target = std::max({least, text_width(column.header), now > excess ? now - excess : 0});
-  for (std::string& cell : column.cells) cell = shortened(cell, target);
-}
-
-void drop(std::vector<Column>& columns, std::string_view header) {
-  std::erase_if(columns, [&](const Column& column) { return column.header == header; });
-}
-
-std::string short_number(double x) { return std::isnan(x) ? "-" : fmt::format("{:.4g}", x); }
-
-std::string ratio_text(double x) {
-  if (std::isnan(x)) return "-";
-  return x >= 0.01 && x < 1000.0 ? fmt::format("{:.4f}", x) : fmt::format("{:.3e}", x);
-}
-
-/// "0.1293 +- 0.0017": both to the second digit of the error.
-std::string with_error(double mean, double error) {
-  if (!std::isfinite(mean) || !std::isfinite(error)) return short_number(mean);
-  if (error <= 0.0 || mean == 0.0) return fmt::format("{:.6g} +- {:.2g}", mean, error);
-  const int size = static_cast<int>(std::floor(std::log10(std::fabs(mean))));
-  const int decimals = 1 - static_cast<int>(std::floor(std::log10(error)));
-  if (size >= -3 && size < 6 && decimals <= 9) {
-    const int shown = std::max(decimals, 0);
-    return fmt::format("{:.{}f} +- {:.{}f}", mean, shown, error, shown);
-  }
-  return fmt::format("{:.{}e} +- {:.1e}", mean, std::clamp(size + decimals, 0, 16), error);
-}
-
 std::string words(const char* name) {
   std::string text = name;
   std::replace(text.begin(), text.end(), '_', ' ');
@@ -336,11 +267,11 @@ std::string curve_lines(const Results& results, std::size_t width) {
     columns[1].cells.push_back(any ? fmt::format("{}", curve.step[last]) : "-");
     columns[2].cells.push_back(any && last < curve.finite.size() ? fmt::format("{}/{}", curve.finite[last], curve.paths)
                                                                  : fmt::format("-/{}", curve.paths));
-    const double mean = at(curve.mean, last), error = at(curve.standard_error, last);
+    const double mean = number_at(curve.mean, last), error = number_at(curve.standard_error, last);
     std::string text = curve.mean_is == MeanIs::does_not_exist ? "does not exist" : with_error(mean, error);
     if (curve.mean_is == MeanIs::restricted) text += " *";
     columns[3].cells.push_back(std::move(text));
-    columns[4].cells.push_back(short_number(at(curve.quantiles[2], last)));
+    columns[4].cells.push_back(short_number(number_at(curve.quantiles[2], last)));
     columns[5].cells.push_back(words(name_of(curve.band)));
   }
   if (table_width(columns) > width) drop(columns, "band");
@@ -356,6 +287,58 @@ std::string curve_lines(const Results& results, std::size_t width) {
     for (const std::string& note : notes_of(curve)) out += wrapped(printable(note), 6, width);
   }
   if (restricted) out += wrapped("* mean over the paths that have not diverged", table_margin, width);
+  return out;
+}
+
+std::string comparison_lines(const Results& results, std::size_t width) {
+  std::vector<Column> columns = {{"model", false, {}},
+                                 {"method", false, {}},
+                                 {"weak error +- stderr", false, {}},
+                                 {"at step", true, {}},
+                                 {"of the mean", true, {}},
+                                 {"integrator +- stderr", false, {}},
+                                 {"variance reduction", true, {}}};
+  std::vector<std::string> remarks;
+  for (const Comparison& comparison : results.comparisons) {
+    const Largest largest = largest_of(results, comparison);
+    const double reduction = largest.variance_reduction;
+    columns[0].cells.push_back(printable(comparison.model));
+    columns[1].cells.push_back(printable(comparison.method));
+    columns[2].cells.push_back(with_error(largest.weak_error, largest.standard_error));
+    columns[3].cells.push_back(largest.step ? fmt::format("{}", *largest.step) : "-");
+    columns[4].cells.push_back(std::isfinite(largest.relative) ? fmt::format("{:.3g}%", 100.0 * largest.relative)
+                                                               : "-");
+    columns[5].cells.push_back(with_error(largest.integrator_error, largest.integrator_standard_error));
+    columns[6].cells.push_back(!std::isfinite(reduction) ? "-"
+                               : reduction >= 100.0      ? fmt::format("x {:.0f}", reduction)
+                                                         : fmt::format("x {:.3g}", reduction));
+    std::string remark;
+    if (!largest.step) {
+      remark = "No checkpoint after step 0 has a weak error.";
+    } else {
+      if (!largest.resolved()) remark += "Weak error not resolved: less than 3 standard errors. ";
+      if (largest.integrator_matters()) {
+        remark += largest.integrator_resolved() ? "Integrator error not small: more substeps."
+                                                : "Integrator error not small, nor resolved: more substeps or paths.";
+      }
+    }
+    remarks.push_back(std::move(remark));
+  }
+  // The lines below say what the numbers of a dropped column mean.
+  squeeze(columns, 0, width, 10);
+  squeeze(columns, 1, width, 10);
+  for (const char* least_needed : {"variance reduction", "integrator +- stderr", "method"}) {
+    if (table_width(columns) > width) drop(columns, least_needed);
+  }
+  squeeze(columns, 0, width, 6);
+
+  std::string out =
+      wrapped("Models against their methods, at the largest weak error", 0, width) + table_line(columns, 0);
+  for (std::size_t i = 0; i < results.comparisons.size(); ++i) {
+    out += table_line(columns, i + 1);
+    out += wrapped(remarks[i], 6, width);
+    for (const std::string& note : results.comparisons[i].notes) out += wrapped(printable(note), 6, width);
+  }
   return out;
 }
 
@@ -594,24 +577,32 @@ std::string csv_cell(std::string_view text) {
 
 }  // namespace
 
+Json to_json(const Environment& environment) {
+  return {{"version", environment.version}, {"commit", environment.commit}, {"backend", environment.backend},
+          {"device", environment.device},   {"isa", environment.isa},       {"threads", environment.threads}};
+}
+
+Json to_json(const Performance& performance) {
+  return {{"seconds", json_number(performance.seconds)},
+          {"path_steps", json_number(performance.path_steps)},
+          {"path_steps_per_second", json_number(performance.path_steps / performance.seconds)}};
+}
+
 Json to_json(const Results& results) {
   Json json;
   json["schema"] = 1;
   json["title"] = results.experiment.title;
   json["experiment"] = normalised(results.experiment);
-  const Environment& environment = results.environment;
-  json["environment"] = {{"version", environment.version}, {"commit", environment.commit},
-                         {"backend", environment.backend}, {"device", environment.device},
-                         {"isa", environment.isa},         {"threads", environment.threads}};
+  json["environment"] = to_json(results.environment);
   json["curves"] = Json::array();
-  for (const Curve& curve : results.curves) json["curves"].push_back(curve_json(curve));
+  for (const Curve& curve : results.curves) json["curves"].push_back(curve_json(curve, model_of(results, curve.name)));
   json["bounds"] = Json::array();
   for (const Verdict& verdict : results.bounds) json["bounds"].push_back(bound_json(verdict));
   json["comparisons"] = Json::array();
-  const Performance& performance = results.performance;
-  json["performance"] = {{"seconds", number(performance.seconds)},
-                         {"path_steps", number(performance.path_steps)},
-                         {"path_steps_per_second", number(performance.path_steps / performance.seconds)}};
+  for (const Comparison& comparison : results.comparisons) {
+    json["comparisons"].push_back(comparison_json(results, comparison));
+  }
+  json["performance"] = to_json(results.performance);
   return json;
 }
 
@@ -628,11 +619,11 @@ std::string to_csv(const Results& results) {
     const std::string name = csv_cell(curve.name);
     const auto columns = columns_of(curve);
     for (std::size_t i = 0; i < curve.step.size(); ++i) {
-      const double time = at(curve.time, i);
+      const double time = number_at(curve.time, i);
       csv += fmt::format("{},{},{},{},", name, curve.step[i], std::isfinite(time) ? shortest(time) : "", curve.paths);
       if (i < curve.finite.size()) csv += fmt::format("{}", curve.finite[i]);
       for (const auto& column : columns) {
-        const double value = at(*column.second, i);
+        const double value = number_at(*column.second, i);
         csv += ',';
         if (std::isfinite(value)) csv += shortest(value);
       }
@@ -647,6 +638,7 @@ std::string verdict_table(const Results& results, int width) {
   std::string out;
   if (!results.experiment.title.empty()) out += wrapped(printable(results.experiment.title), 0, columns) + "\n";
   out += curve_lines(results, columns);
+  if (!results.comparisons.empty()) out += "\n" + comparison_lines(results, columns);
   if (!results.bounds.empty()) out += "\n" + bound_lines(results, columns);
   return out;
 }

@@ -22,7 +22,8 @@ struct Performance {
 };
 
 /// How far a model's E S is from its method's, both with the same noise path by path where the law is Gaussian. Vectors
-/// have one entry per checkpoint; NaN where a number does not exist (a path diverged, E S does not exist, too few paths).
+/// have one entry per checkpoint; NaN where a number does not exist (a path diverged, E S does not exist, too few
+/// paths).
 struct Comparison {
   std::string method, model;  ///< names of curves
   std::vector<std::uint64_t> step;
@@ -43,13 +44,16 @@ struct Results {
   Performance performance;
 };
 
+nlohmann::ordered_json to_json(const Environment& environment);
+nlohmann::ordered_json to_json(const Performance& performance);
 /// The whole of results.json. Numbers are shortest round-trip decimals; NaN and infinities are null.
 nlohmann::ordered_json to_json(const Results& results);
 /// The text of results.json: the shortest decimals that read back the same, one line per series.
 std::string to_text(const nlohmann::ordered_json& json);
 /// curves.csv: curve,step,time,paths,finite,mean,stderr,lower,upper,min,max,q05,q25,q50,q75,q95,grad_norm,regime
 std::string to_csv(const Results& results);
-/// One self-contained page from results.json (no network): curves with bands and quantiles, bounds, verdicts.
+/// One self-contained page (no network) from results.json: curves with bands and quantiles, models, bounds, verdicts;
+/// or from the JSON of a BenchReport (host/figures.hpp): its tables and figures.
 std::string render_report(const nlohmann::ordered_json& results);
 /// The verdict table for the terminal (also used by bench_bounds), plain text, at most `width` columns.
 std::string verdict_table(const Results& results, int width = 120);

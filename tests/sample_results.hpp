@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 
+#include "host/figures.hpp"
 #include "host/results.hpp"
 
 namespace pathbound::sample {
@@ -144,6 +145,91 @@ inline Results results() {
 
   r.environment = {"0.1.0", "1f92ebb", "cpu", "Some CPU @ 2.1 GHz", "avx512", 2};
   r.performance = {3.25, 1.31072e8};
+  return r;
+}
+
+/// A comparison of two curves: `gap` is the weak error at the end over the method's mean, `noise` its standard error.
+inline Comparison comparison(const Curve& method, const std::string& model, double gap, double noise,
+                             double integrator) {
+  Comparison c;
+  c.method = method.name;
+  c.model = model;
+  for (std::size_t i = 0; i < method.step.size(); ++i) {
+    const double t = static_cast<double>(i) / static_cast<double>(method.step.size() - 1);
+    c.step.push_back(method.step[i]);
+    c.weak_error.push_back(method.mean[i] * gap * (t + 0.4 * noise / (gap + noise) * std::sin(2.3 * i) * (i > 0)));
+    c.standard_error.push_back(method.mean[i] * noise * std::sqrt(t));
+    c.integrator_error.push_back(method.mean[i] * integrator * t);
+    c.integrator_standard_error.push_back(method.mean[i] * 0.1 * noise * std::sqrt(t));
+    c.variance_reduction.push_back(1.0 + 119.0 / (1.0 + 3.0 * t));
+  }
+  return c;
+}
+
+/// results() with models of two methods: told apart from their method or not, with a good integrator or not, and one
+/// for which there is nothing to compare.
+inline Results results_with_models() {
+  Results r = results();
+  const auto add = [&](std::size_t of, const std::string& name, ModelKind kind, IntegratorKind integrator, int substeps,
+                       double factor) {
+    CurveConfig config = r.experiment.curves[of];
+    Curve c = r.curves[of];
+    config.name = c.name = name;
+    config.model = ModelConfig{kind, integrator, substeps, r.curves[of].name};
+    c.notes.clear();
+    for (std::size_t i = 1; i < c.step.size(); ++i) {
+      const double t = static_cast<double>(i) / static_cast<double>(c.step.size() - 1);
+      for (std::vector<double>* series : {&c.mean, &c.lower, &c.upper}) (*series)[i] *= 1.0 + factor * t;
+    }
+    r.experiment.curves.push_back(std::move(config));
+    r.curves.push_back(std::move(c));
+  };
+  add(1, "dcsgd-sde", ModelKind::first_order, IntegratorKind::euler_maruyama, 4, -0.4);
+  add(1, "dcsgd-sde2", ModelKind::second_order, IntegratorKind::weak2, 1, -0.1);
+  add(3, "heavy-sde", ModelKind::first_order, IntegratorKind::moment, 2, 0.0);
+  r.comparisons = {comparison(r.curves[1], "dcsgd-sde", 0.4, 0.002, 0.01),
+                   comparison(r.curves[1], "dcsgd-sde2", 0.01, 0.008, 0.02),
+                   comparison(r.curves[3], "heavy-sde", 0.1, 0.01, 0.01)};
+  Comparison& nothing = r.comparisons[2];
+  for (std::size_t i = 1; i < nothing.step.size(); ++i) nothing.weak_error[i] = none;
+  nothing.notes = {"E S does not exist for student_t noise with nu = 2, so there is no weak error"};
+  return r;
+}
+
+/// What a benchmark program shows: whiskers, groups, gaps, numbers that a logarithmic axis has no place for.
+inline BenchReport bench_report() {
+  BenchReport r;
+  r.title = "Weak order of <three> integrators";
+  r.summary = "Weak error against the step size, for a quadratic in 64 dimensions with 65536 paths a point.";
+  r.environment = {"0.1.0", "1f92ebb", "cpu", "cpu", "avx512", 2};
+  r.performance = {12.5, 3e9};
+
+  Figure order{"Weak error", "Slopes 1 and 2 dashed.", "step size", "|weak error|", true, true, {}};
+  for (const int p : {1, 2}) {
+    FigureSeries measured{p == 1 ? "euler_maruyama" : "weak2", {}, {}, {}, {}, true, false, p};
+    FigureSeries slope{p == 1 ? "slope 1" : "slope 2", {}, {}, {}, {}, true, true, p};
+    for (int i = 0; i <= 8; ++i) {
+      const double h = std::ldexp(1.0, -i), y = std::pow(h, p), error = 3e-3;
+      measured.x.push_back(h);
+      measured.y.push_back(i == 4 && p == 1 ? none : y * (1.0 + 0.2 * std::sin(3.0 * i)));
+      measured.lower.push_back(measured.y.back() - error);
+      measured.upper.push_back(measured.y.back() + error);
+      slope.x.push_back(h);
+      slope.y.push_back(0.7 * y);
+    }
+    order.series.push_back(std::move(measured));
+    order.series.push_back(std::move(slope));
+  }
+  Figure speed{"Throughput", "", "threads", "path-steps per second", false, false, {}};
+  speed.series = {{"points only", {4.0, 1.0, 2.0}, {3.9e8, 1e8, 2e8}, {}, {}, false, false, -1}};
+  r.figures = {order, speed};
+
+  r.tables = {{"Fitted orders",
+               "Least squares in log-log coordinates.",
+               {"integrator", "order", "paths", "note"},
+               {{"euler_maruyama", "1.02 +- 0.03", "65536", "as expected"},
+                {"weak2", "1.97 +- 0.10", "1048576", "the smallest steps are not told from zero & are left out"},
+                {"<moment>", "-", "x 120"}}}};
   return r;
 }
 

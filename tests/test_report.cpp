@@ -12,6 +12,7 @@
 #include <regex>
 #include <string>
 
+#include "host/figures.hpp"
 #include "host/results.hpp"
 #include "tests/sample_results.hpp"
 
@@ -83,6 +84,14 @@ TEST(Report, copes_with_incomplete_json) {
   EXPECT_NE(render_report(Json{{"title", "a\xFF"}}).find("a\xEF\xBF\xBD"), std::string::npos);
 }
 
+TEST(Report, holds_a_benchmarks_tables_and_figures) {
+  const Json json = to_json(sample::bench_report());
+  const std::string page = render_report(json);
+  EXPECT_EQ(Json::parse(embedded_data(page)), json);
+  EXPECT_NE(page.find("<h1>Weak order of &lt;three&gt; integrators</h1>"), std::string::npos);
+  EXPECT_EQ(page.find("<moment>"), std::string::npos);
+}
+
 // ---- in a browser ----
 
 std::string browser() {
@@ -146,7 +155,10 @@ class ReportInBrowser : public testing::Test {
           requests: performance.getEntriesByType('resource').length,
           unlabelled: document.querySelectorAll('canvas:not([aria-label])').length,
           headline: document.querySelector('h1').textContent, tables: document.querySelectorAll('table').length,
-          rows: document.querySelectorAll('#bounds tbody').length, text: document.body.innerText}), '*');
+          rows: document.querySelectorAll('#bounds tbody').length,
+          models: document.querySelectorAll('#models tbody').length,
+          sections: [...document.querySelectorAll('main section')].map((node) => node.id),
+          numbers: document.querySelectorAll('#table-0 td.num').length, text: document.body.innerText}), '*');
       });
     </script>)js";
     page.insert(page.rfind("<script>\n'use strict'"), probe);
@@ -221,6 +233,62 @@ TEST_F(ReportInBrowser, draws_everything_without_errors_or_requests) {
   }
 }
 
+TEST_F(ReportInBrowser, draws_models_beside_their_methods) {
+  const Results results = sample::results_with_models();
+  for (const int width : {1280, 400}) {
+    std::string log;
+    const Json found = inspect(to_json(results), width, log);
+    ASSERT_FALSE(found.empty());
+    EXPECT_EQ(found["ready"], "true");
+    EXPECT_EQ(found["errors"], Json::array()) << found["errors"];
+    EXPECT_EQ(log.find("CONSOLE"), std::string::npos) << log;
+    EXPECT_EQ(found["requests"], 0);
+    EXPECT_LE(found["overflow"], 0) << "the page scrolls sideways at " << width;
+    // The five charts of every report, and one of the models of dcsgd; those of the heavy curve have no numbers.
+    ASSERT_EQ(found["painted"].size(), 6u);
+    for (const Json& pixels : found["painted"]) EXPECT_GT(pixels, 1000);
+    EXPECT_GT(found["least"], 1000) << "a control emptied a chart";
+    EXPECT_EQ(found["unlabelled"], 0);
+    EXPECT_EQ(found["models"], results.comparisons.size());
+    const std::string text = found["text"];
+    for (const char* said : {"dcsgd-sde (model of dcsgd)", "0.2143 \u00b1 0.0030", "not resolved", "more substeps",
+                             "no checkpoint after step 0 has a weak error", "its integrator"}) {
+      EXPECT_NE(text.find(said), std::string::npos) << said;
+    }
+    EXPECT_NE(text.find(results.comparisons[2].notes[0]), std::string::npos);
+  }
+}
+
+TEST_F(ReportInBrowser, draws_benchmarks) {
+  BenchReport report = sample::bench_report();
+  // A figure without a number, a table without a row, and more columns than the page has room for.
+  report.figures.push_back({"Nothing", "", "x", "y", true, true, {{"none", {0.0}, {sample::none}, {}, {}}}});
+  report.tables.push_back({"Empty", "", {"a", "b"}, {}});
+  report.tables.push_back({"Wide", "", std::vector<std::string>(40, "column"), {std::vector<std::string>(40, "123")}});
+  for (const int width : {1280, 400}) {
+    std::string log;
+    const Json found = inspect(to_json(report), width, log);
+    ASSERT_FALSE(found.empty());
+    EXPECT_EQ(found["ready"], "true");
+    EXPECT_EQ(found["errors"], Json::array()) << found["errors"];
+    EXPECT_EQ(log.find("CONSOLE"), std::string::npos) << log;
+    EXPECT_EQ(found["requests"], 0);
+    EXPECT_LE(found["overflow"], 0) << "the page scrolls sideways at " << width;
+    ASSERT_EQ(found["painted"].size(), 3u);
+    EXPECT_GT(found["painted"][0], 1000);
+    EXPECT_GT(found["painted"][1], 1000);
+    EXPECT_EQ(found["unlabelled"], 0);
+    EXPECT_EQ(found["headline"], report.title);
+    EXPECT_EQ(found["sections"], Json::parse(R"(["table-0", "table-1", "table-2", "figure-0-card", "figure-1-card",
+                                                 "figure-2-card", "environment"])"));
+    EXPECT_EQ(found["numbers"], 6);  // "order" and "paths" of three rows
+    const std::string text = found["text"];
+    for (const std::string& said : {report.summary, std::string("1.02 \u00b1 0.03"), report.figures[0].caption}) {
+      EXPECT_NE(text.find(said), std::string::npos) << said;
+    }
+  }
+}
+
 TEST_F(ReportInBrowser, copes_with_odd_results) {
   Results results = sample::results();
   // Nothing positive, nothing at all, numbers near overflow, one checkpoint, and a bound on no curve.
@@ -238,10 +306,15 @@ TEST_F(ReportInBrowser, copes_with_odd_results) {
   single.finite.resize(1);
   results.curves.push_back(single);
   results.bounds[0].config.curve = "gone";
-  Results empty;
-  for (const Results& r : {results, empty}) {
+  Results models = sample::results_with_models();
+  models.comparisons[0].method = "gone";
+  models.curves[5].name = "renamed";
+  models.comparisons[1].weak_error.assign(51, 0.0);
+  models.experiment.curves[4].model->of = "gone";
+  const Json sparse = Json::parse(R"({"figures": [{"series": [{"x": [1, 2], "y": [3, null]}]}], "tables": [{}]})");
+  for (const Json& json : {to_json(results), to_json(Results()), to_json(models), sparse}) {
     std::string log;
-    const Json found = inspect(to_json(r), 390, log);
+    const Json found = inspect(json, 390, log);
     ASSERT_FALSE(found.empty());
     EXPECT_EQ(found["ready"], "true");
     EXPECT_EQ(found["errors"], Json::array()) << found["errors"];

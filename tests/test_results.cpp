@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "host/figures.hpp"
 #include "host/results.hpp"
 #include "tests/sample_results.hpp"
 
@@ -166,6 +167,91 @@ TEST(ResultsJson, text_survives_bytes_that_are_not_utf8) {
   EXPECT_EQ(Json::parse(to_text(Json{{"name", "a\xFF\"b\n"}}))["name"], "a\xEF\xBF\xBD\"b\n");
 }
 
+TEST(ResultsJson, models_say_of_which_method_and_how) {
+  const Json json = to_json(sample::results_with_models());
+  const Json& model = json["curves"][5];
+  EXPECT_EQ(keys_of(model),
+            (std::vector<std::string>{"name",      "kind",   "of",       "integrator", "substeps", "step",
+                                      "time",      "paths",  "finite",   "mean",       "stderr",   "lower",
+                                      "upper",     "band",   "mean_is",  "min",        "max",      "quantiles",
+                                      "grad_norm", "regime", "sampling", "notes"}));
+  EXPECT_EQ(model["name"], "dcsgd-sde2");
+  EXPECT_EQ(model["kind"], "model");
+  EXPECT_EQ(model["of"], "dcsgd");
+  EXPECT_EQ(model["integrator"], name_of(IntegratorKind::weak2));
+  EXPECT_EQ(model["substeps"], 1);
+  EXPECT_EQ(json["curves"][4]["substeps"], 4);
+  for (std::size_t c = 0; c < 4; ++c) {
+    EXPECT_EQ(json["curves"][c]["kind"], "method");
+    EXPECT_FALSE(json["curves"][c].contains("of"));
+  }
+  // A curve that the experiment does not know is a method.
+  Results results = sample::results_with_models();
+  results.experiment.curves.clear();
+  EXPECT_EQ(to_json(results)["curves"][5]["kind"], "method");
+}
+
+/// A method with means 8, 4, 2, 1 at steps 0, 10, 20, 30, held against one model.
+Results compared() {
+  Results results;
+  Curve method;
+  method.name = "m";
+  method.step = {0, 10, 20, 30};
+  method.mean = {8.0, 4.0, 2.0, 1.0};
+  results.curves = {method};
+  Comparison comparison;
+  comparison.method = "m";
+  comparison.model = "sde";
+  comparison.step = method.step;
+  comparison.weak_error = {9.0, 0.125, -0.5, 0.25};
+  comparison.standard_error = {0.0, 0.0078125, 0.03125, 0.0625};
+  comparison.integrator_error = {0.0, 0.5, 0.015625, -0.125};
+  comparison.integrator_standard_error = {0.0, 0.001, 0.00390625, 0.002};
+  comparison.variance_reduction = {sample::none, 2.0, 64.5, 8.0};
+  comparison.notes = {"a note"};
+  results.comparisons = {comparison};
+  return results;
+}
+
+TEST(ResultsJson, comparisons_are_summed_up_where_the_weak_error_is_largest_after_step_0) {
+  EXPECT_EQ(to_json(compared())["comparisons"], Json::parse(R"([{
+    "method": "m", "model": "sde", "max_weak_error": -0.5, "stderr": 0.03125, "at_step": 20,
+    "variance_reduction": 64.5, "integrator_error": 0.015625, "integrator_stderr": 0.00390625, "relative": 0.25,
+    "step": [0, 10, 20, 30], "weak_error": [9.0, 0.125, -0.5, 0.25],
+    "weak_stderr": [0.0, 0.0078125, 0.03125, 0.0625], "integrator_error_series": [0.0, 0.5, 0.015625, -0.125],
+    "integrator_stderr_series": [0.0, 0.001, 0.00390625, 0.002],
+    "variance_reduction_series": [null, 2.0, 64.5, 8.0], "notes": ["a note"]}])"));
+  EXPECT_EQ(keys_of(to_json(compared())["comparisons"][0]),
+            (std::vector<std::string>{"method", "model", "max_weak_error", "stderr", "at_step", "variance_reduction",
+                                      "integrator_error", "integrator_stderr", "relative", "step", "weak_error",
+                                      "weak_stderr", "integrator_error_series", "integrator_stderr_series",
+                                      "variance_reduction_series", "notes"}));
+}
+
+TEST(ResultsJson, comparisons_pass_over_checkpoints_without_a_weak_error) {
+  Results results = compared();
+  Comparison& comparison = results.comparisons[0];
+  comparison.weak_error[2] = sample::none;
+  comparison.integrator_error.clear();  // never computed
+  results.curves[0].mean[3] = sample::none;
+  Json json = to_json(results)["comparisons"][0];
+  EXPECT_EQ(json["max_weak_error"], 0.25);
+  EXPECT_EQ(json["at_step"], 30);
+  EXPECT_EQ(json["weak_error"], Json::parse("[9.0, 0.125, null, 0.25]"));
+  EXPECT_EQ(json["integrator_error_series"], Json::parse("[null, null, null, null]"));
+  EXPECT_TRUE(json["integrator_error"].is_null());
+  EXPECT_TRUE(json["relative"].is_null());
+
+  comparison.weak_error = {0.0, sample::none, std::numeric_limits<double>::infinity(), sample::none};
+  json = to_json(results)["comparisons"][0];
+  for (const char* key : {"max_weak_error", "stderr", "at_step", "variance_reduction", "integrator_error",
+                          "integrator_stderr", "relative"}) {
+    EXPECT_TRUE(json[key].is_null()) << key;
+  }
+  comparison = {};
+  EXPECT_EQ(to_json(results)["comparisons"][0]["weak_error"], Json::array());
+}
+
 // ---- curves.csv ----
 
 TEST(CurvesCsv, has_a_row_a_checkpoint_and_empty_cells_for_missing_numbers) {
@@ -198,7 +284,7 @@ TEST(CurvesCsv, doubles_quotes_inside_names) {
 
 TEST(VerdictTable, fits_its_width_and_is_plain_text) {
   for (const int width : {60, 80, 100, 120}) {
-    for (const std::string& line : lines_of(verdict_table(sample::results(), width))) {
+    for (const std::string& line : lines_of(verdict_table(sample::results_with_models(), width))) {
       EXPECT_LE(line.size(), static_cast<std::size_t>(width)) << line;
       for (const char c : line) EXPECT_TRUE(c >= 0x20 && c < 0x7F) << line;
       EXPECT_TRUE(line.empty() || line.back() != ' ') << line;
@@ -224,6 +310,61 @@ TEST(VerdictTable, says_what_was_found_and_what_was_expected) {
   }
 }
 
+/// The section of the models.
+std::string models_in(const std::string& table) {
+  const std::size_t begin = table.find("Models against their methods");
+  return begin == std::string::npos ? "" : table.substr(begin, table.find("\n\n", begin) - begin);
+}
+
+TEST(VerdictTable, holds_models_against_their_methods) {
+  EXPECT_EQ(models_in(verdict_table(sample::results())), "");
+  EXPECT_EQ(models_in(verdict_table(compared())),
+            "Models against their methods, at the largest weak error\n"
+            "  model  method  weak error +- stderr  at step  of the mean  integrator +- stderr  variance reduction\n"
+            "  sde    m       -0.500 +- 0.031            20          25%  0.0156 +- 0.0039                  x 64.5\n"
+            "      a note\n");
+  Results results = compared();
+  results.comparisons[0].variance_reduction[2] = 12345.6;
+  EXPECT_NE(verdict_table(results).find("x 12346\n"), std::string::npos);
+}
+
+TEST(VerdictTable, says_what_a_comparison_does_not_show) {
+  const std::string unresolved = "Weak error not resolved: less than 3 standard errors.";
+  const std::string coarse = "Integrator error not small: more substeps.";
+  const std::string vague = "Integrator error not small, nor resolved: more substeps or paths.";
+  struct Case {
+    double stderr_, integrator, integrator_stderr;
+    bool unresolved, coarse, vague;
+  };
+  // The weak error is -0.5: resolved to a standard error of 1/6, the integrator's share is 0.1.
+  for (const Case& c : {Case{0.166, 0.09, 0.01, false, false, false}, Case{0.167, 0.09, 0.01, true, false, false},
+                        Case{0.1, -0.11, 0.01, false, true, false}, Case{0.1, 0.11, 0.04, false, false, true},
+                        Case{0.2, 0.11, 0.01, true, true, false}, Case{0.0, sample::none, 0.0, false, false, false},
+                        Case{sample::none, 0.09, sample::none, false, false, false}}) {
+    Results results = compared();
+    results.comparisons[0].standard_error[2] = c.stderr_;
+    results.comparisons[0].integrator_error[2] = c.integrator;
+    results.comparisons[0].integrator_standard_error[2] = c.integrator_stderr;
+    const std::string table = verdict_table(results);
+    EXPECT_EQ(table.find(unresolved) != std::string::npos, c.unresolved) << table;
+    EXPECT_EQ(table.find(coarse) != std::string::npos, c.coarse) << table;
+    EXPECT_EQ(table.find(vague) != std::string::npos, c.vague) << table;
+  }
+  Results results = compared();
+  results.comparisons[0].weak_error = {0.0, sample::none, sample::none, sample::none};
+  EXPECT_NE(verdict_table(results).find("  sde    m       -                           -            -  -"),
+            std::string::npos);
+  EXPECT_NE(verdict_table(results).find("No checkpoint after step 0 has a weak error.\n"), std::string::npos);
+}
+
+TEST(VerdictTable, keeps_of_a_narrow_comparison_what_matters) {
+  for (const int width : {40, 60, 80}) {
+    const std::string models = models_in(verdict_table(sample::results_with_models(), width));
+    EXPECT_NE(models.find("0.2143 +- 0.0030"), std::string::npos) << models;
+    EXPECT_NE(models.find("not resolved"), std::string::npos) << models;
+  }
+}
+
 TEST(VerdictTable, keeps_control_characters_from_the_terminal) {
   Results results = sample::results();
   results.experiment.title = "red \x1b[31m";
@@ -236,6 +377,70 @@ TEST(VerdictTable, copes_with_empty_results) {
   EXPECT_FALSE(verdict_table(results).empty());
   results.curves.emplace_back();
   EXPECT_FALSE(verdict_table(results, 1).empty());
+}
+
+// ---- figures and tables ----
+
+TEST(BenchReport, json_has_the_keys_in_order_and_null_for_gaps) {
+  const Json json = to_json(sample::bench_report());
+  EXPECT_EQ(keys_of(json), (std::vector<std::string>{"schema", "title", "summary", "environment", "tables", "figures",
+                                                     "performance"}));
+  EXPECT_EQ(json["schema"], 1);
+  EXPECT_EQ(keys_of(json["tables"][0]), (std::vector<std::string>{"title", "caption", "header", "rows"}));
+  EXPECT_EQ(json["tables"][0]["rows"][2], Json::parse(R"(["<moment>", "-", "x 120"])"));
+  EXPECT_EQ(keys_of(json["figures"][0]),
+            (std::vector<std::string>{"title", "caption", "x_label", "y_label", "log_x", "log_y", "series"}));
+  const Json& series = json["figures"][0]["series"];
+  EXPECT_EQ(keys_of(series[0]),
+            (std::vector<std::string>{"name", "x", "y", "lower", "upper", "line", "dashed", "group"}));
+  EXPECT_TRUE(series[0]["y"][4].is_null());
+  EXPECT_EQ(series[0]["lower"].size(), 9u);
+  EXPECT_EQ(series[1]["lower"], Json::array());
+  EXPECT_EQ(json["performance"]["path_steps_per_second"], 2.4e8);
+  EXPECT_EQ(Json::parse(to_text(json)), json);
+
+  BenchReport report;
+  report.figures.resize(1);
+  report.figures[0].series = {{"short", {1.0, sample::none}, {2.0}, {0.0}, {}, false, true, -1}};
+  EXPECT_EQ(to_json(report)["figures"][0]["series"][0], Json::parse(R"({"name": "short", "x": [1.0, null],
+    "y": [2.0, null], "lower": [0.0, null], "upper": [], "line": false, "dashed": true, "group": -1})"));
+  EXPECT_TRUE(to_json(report)["performance"]["path_steps_per_second"].is_null());
+}
+
+TEST(TableText, aligns_numbers_to_the_right_and_text_to_the_left) {
+  EXPECT_EQ(table_text(sample::bench_report().tables[0]),
+            "Fitted orders\n"
+            "Least squares in log-log coordinates.\n"
+            "  integrator             order    paths  note\n"
+            "  euler_maruyama  1.02 +- 0.03    65536  as expected\n"
+            "  weak2           1.97 +- 0.10  1048576  the smallest steps are not told from zero & are left out\n"
+            "  <moment>                   -    x 120\n");
+  // Units, signs and gaps are numbers; labels that hold digits and counts in words are not.
+  EXPECT_EQ(table_text({"", "", {"a", "b", "c", "d"}, {{"12 ms", "B3", "-1e-5", "4 of 8"}, {"", "12", "<3%", "9"}}}),
+            "      a  b       c  d\n"
+            "  12 ms  B3  -1e-5  4 of 8\n"
+            "         12    <3%  9\n");
+}
+
+TEST(TableText, fits_its_width_without_cutting_numbers) {
+  Table table{"", "", {"name"}, {{"a rather long name of a row"}, {"b"}}};
+  for (int j = 0; j < 12; ++j) {
+    table.header.push_back("column " + std::to_string(j));
+    for (auto& row : table.rows) row.push_back(std::to_string(1000000 + j));
+  }
+  for (const int width : {40, 60, 120}) {
+    const std::string text = table_text(table, width);
+    for (const std::string& line : lines_of(text)) EXPECT_LE(line.size(), static_cast<std::size_t>(width)) << text;
+    for (int j = 0; j < 12; ++j) EXPECT_NE(text.find(std::to_string(1000000 + j)), std::string::npos) << text;
+  }
+  EXPECT_EQ(table_text(table, 40).substr(0, 22), "  name                ");
+}
+
+TEST(TableText, copes_with_odd_tables) {
+  EXPECT_EQ(table_text({}), "");
+  EXPECT_EQ(table_text({"title", "", {}, {}}), "title\n");
+  EXPECT_EQ(table_text({"", "", {"a"}, {}}), "  a\n");
+  EXPECT_EQ(table_text({"", "", {"a"}, {{"1", "x\x1b[31m"}, {}}}), "  a\n  1  x [31m\n\n");
 }
 
 // ---- files ----
