@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernels/math.hpp and kernels/xi.hpp. This file is compiled once for each instruction set (generic, AVX2, AVX-512): every form of Real
-// must give the bits of the scalar one, and the scalar one the bits on record, so all of them agree. Accuracy is
-// measured against libm in a wider type. Always over a sample; with PATHBOUND_EXHAUSTIVE=1 over every float with a
-// magnitude from 2^-32 to 2^32, every 32-bit angle of a quarter turn and 3 * 10^7 doubles a function (minutes on one
-// core).
+// kernels/math.hpp and kernels/xi.hpp. This file is compiled once for each instruction set (generic, AVX2, AVX-512):
+// every form of Real must give the bits of the scalar one, and the scalar one the bits on record, so all of them agree.
+// Accuracy is measured against libm in a wider type. Always over a sample; with PATHBOUND_EXHAUSTIVE=1 over every float
+// with a magnitude from 2^-32 to 2^32, every 32-bit angle of a quarter turn and 3 * 10^7 doubles a function (minutes on
+// one core).
 #include <gtest/gtest.h>
 
 #include <algorithm>
