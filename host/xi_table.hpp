@@ -8,7 +8,11 @@
 
 namespace pathbound {
 
-/// Xi and the density of one law (theory section 1) as piecewise polynomials. Owns what the table points to.
+/// Xi and the density of one law (theory section 1; of multivariate_t: of a coordinate) as piecewise polynomials. Owns
+/// what the table points to. The last piece begins where 1/2 - Xi and y F' are both below 2^-27 (float) or 2^-56
+/// (double), or where the finite numbers end.
+/// Errors of what kernels/xi.hpp makes of it, float and double (tests/test_xi.cpp): Xi 3.0e-8 and 1.5e-16, for y <= 1
+/// relatively 1.5e-7 and 1.2e-15; F', where y F' > 1e-7, relatively 2.5e-7 and 1.2e-14.
 template <class R>
 class XiPieces {
  public:

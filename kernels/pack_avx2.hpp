@@ -192,6 +192,14 @@ template <>
 PATHBOUND_HD f32x8 load<f32x8>(const float* p) {
   return _mm256_loadu_ps(p);
 }
+template <>
+PATHBOUND_HD f32x8 gather<f32x8>(const float* base, u32x8 index) {
+  return _mm256_i32gather_ps(base, index.v, 4);
+}
+template <>
+PATHBOUND_HD f64x4 gather<f64x4>(const double* base, u64x4 index) {
+  return _mm256_i64gather_pd(base, index.v, 8);
+}
 PATHBOUND_HD void store(float* p, f32x8 a) { _mm256_storeu_ps(p, a.v); }
 PATHBOUND_HD u32x8 load_bits(const std::uint32_t* p, f32x8) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

@@ -175,6 +175,14 @@ template <>
 PATHBOUND_HD f32x16 load<f32x16>(const float* p) {
   return _mm512_loadu_ps(p);
 }
+template <>
+PATHBOUND_HD f32x16 gather<f32x16>(const float* base, u32x16 index) {
+  return _mm512_i32gather_ps(index.v, base, 4);
+}
+template <>
+PATHBOUND_HD f64x8 gather<f64x8>(const double* base, u64x8 index) {
+  return _mm512_i64gather_pd(index.v, base, 8);
+}
 PATHBOUND_HD void store(float* p, f32x16 a) { _mm512_storeu_ps(p, a.v); }
 PATHBOUND_HD u32x16 load_bits(const std::uint32_t* p, f32x16) { return _mm512_loadu_si512(p); }
 PATHBOUND_HD void store_bits(std::uint32_t* p, u32x16 a) { _mm512_storeu_si512(p, a.v); }

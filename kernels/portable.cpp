@@ -8,7 +8,9 @@ namespace pathbound::portable {
 
 double exp(double x) { return pathbound::exp<double>(x); }
 double expm1(double x) { return pathbound::expm1<double>(x); }
+double log(double x) { return pathbound::log<double>(x); }
 double log1p(double x) { return pathbound::log1p<double>(x); }
+double cos_pi(double x) { return pathbound::cos_pi<double>(x); }
 double step_size(ScheduleKind kind, double eta, double k0, double p, double k) {
   return pathbound::step_size<double>(kind, eta, k0, p, k);
 }

@@ -7,7 +7,9 @@ namespace pathbound::portable {
 
 double exp(double x);
 double expm1(double x);
+double log(double x);
 double log1p(double x);
+double cos_pi(double x);
 /// eta_k of a prescribed schedule, as the paths take it (kernels/schedules.hpp).
 double step_size(ScheduleKind kind, double eta, double k0, double p, double k);
 

@@ -176,6 +176,17 @@ template <>
 PATHBOUND_HD double load<double>(const double* p) {
   return *p;
 }
+/// base[index] lane by lane; every index below 2^31.
+template <class F>
+PATHBOUND_HD F gather(const ScalarOf<F>* base, BitsOf<F> index);
+template <>
+PATHBOUND_HD float gather<float>(const float* base, std::uint32_t index) {
+  return base[index];
+}
+template <>
+PATHBOUND_HD double gather<double>(const double* base, std::uint64_t index) {
+  return base[index];
+}
 /// Consecutive scalars as doubles, exactly.
 template <class D>
 PATHBOUND_HD D load_as_double(const float* p);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernels/math.hpp. This file is compiled once for each instruction set (generic, AVX2, AVX-512): every form of Real
-// must give the bits of the scalar one, and the scalar one the bits on record, so all of them agree. Accuracy is
-// measured against libm in a wider type. Always over a sample; with PATHBOUND_EXHAUSTIVE=1 over every float with a
-// magnitude from 2^-32 to 2^32, every 32-bit angle of a quarter turn and 3 * 10^7 doubles a function (minutes on one
-// core).
+// kernels/math.hpp and kernels/xi.hpp. This file is compiled once for each instruction set (generic, AVX2, AVX-512):
+// every form of Real must give the bits of the scalar one, and the scalar one the bits on record, so all of them agree.
+// Accuracy is measured against libm in a wider type. Always over a sample; with PATHBOUND_EXHAUSTIVE=1 over every float
+// with a magnitude from 2^-32 to 2^32, every 32-bit angle of a quarter turn and 3 * 10^7 doubles a function (minutes on
+// one core).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kernels/math.hpp"
+#include "kernels/xi.hpp"
 
 #if defined(__AVX512F__)
 #include "kernels/pack_avx512.hpp"
@@ -286,6 +287,41 @@ std::uint64_t check_all_bits() {
 
 TEST_F(Math, FloatPacksGiveTheBitsOnRecord) { EXPECT_EQ(check_all_bits<float>(), 17709514683954474128u); }
 TEST_F(Math, DoublePacksGiveTheBitsOnRecord) { EXPECT_EQ(check_all_bits<double>(), 12178515881683430434u); }
+
+/// xi_of by a table of random numbers, of no law: what counts is where it looks.
+template <class S>
+struct xi_fn {
+  pb::XiTable<S> table;
+  bool density;
+  template <class F>
+  F operator()(F y) const {
+    const pb::XiValue<F> v = pb::xi_of<F>(table, y);
+    return density ? v.density : v.xi;
+  }
+};
+
+template <class S>
+std::uint64_t check_xi_bits() {
+  std::uint64_t d = 0;
+  for (const int exponent : {-3, -20}) {
+    for (const int n_pieces : {2, 3, 199, 1000}) {
+      using Table = pb::XiTable<S>;
+      Random r{static_cast<std::uint64_t>(n_pieces)};
+      std::vector<S> pieces(static_cast<std::size_t>(n_pieces * Table::stride));
+      for (S& c : pieces) c = static_cast<S>(r.uniform(-1.0, 1.0));
+      const Table table{pieces.data(), n_pieces, static_cast<S>(std::ldexp(1.0, exponent)),
+                        static_cast<S>(std::ldexp(1.0, -exponent))};
+      for (const bool density : {false, true})
+        d = (d ^ check_bits<S>(density ? "density" : "xi", xi_fn<S>{table, density})) * 0x100000001b3u;
+    }
+  }
+  return d;
+}
+
+TEST_F(Math, PacksFindTheirWayInAnXiTable) {
+  EXPECT_EQ(check_xi_bits<float>(), 13369841509809244573u);
+  EXPECT_EQ(check_xi_bits<double>(), 14980572456163314720u);
+}
 
 // ---- accuracy
 
