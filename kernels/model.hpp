@@ -203,7 +203,6 @@ class ModelStep {
     const StepSizeAt<R> now = step_size_at(spec_, k, begin);
     const R quarter = R(0.25) / model_.delta, mixed = quarter / sqrt(R(2));
     const F root_n(sqrt(inverse_n_)), half = real<F>(0.5);
-    const auto of_increment = [&](int c) { return get(increment, c); };
     const auto of_signs = [&](int c) { return root_n * get(signs, c); };
     constexpr int last = 7;
 
