@@ -22,7 +22,8 @@ struct Performance {
 };
 
 /// How far a model's E S is from its method's, both with the same noise path by path where the law is Gaussian. Vectors
-/// have one entry per checkpoint; NaN where a number does not exist (a path diverged, E S does not exist, too few paths).
+/// have one entry per checkpoint; NaN where a number does not exist (a path diverged, E S does not exist, too few
+/// paths).
 struct Comparison {
   std::string method, model;  ///< names of curves
   std::vector<std::uint64_t> step;

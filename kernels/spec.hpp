@@ -63,9 +63,9 @@ struct WorkerSpec {
 };
 
 /// Xi(y) = F(y) - 1/2 of a law and the density F'(y) for y >= 0 as piecewise polynomials (host/xi_table.hpp makes them,
-/// kernels/xi.hpp reads them). Piece 0 is [0, low), low a power of two; the following ones cut each octave [2^e, 2^(e+1))
-/// from low on into 8 of equal width; the last begins at a power of two beyond which Xi is 1/2. With w a piece's width
-/// and t in [0, 1) the place in it: Xi = c_0 + sum_i a_i t^(i+1)/(i+1), F' = (1/w) sum_i a_i t^i.
+/// kernels/xi.hpp reads them). Piece 0 is [0, low), low a power of two; the following ones cut each octave [2^e,
+/// 2^(e+1)) from low on into 8 of equal width; the last begins at a power of two beyond which Xi is 1/2. With w a
+/// piece's width and t in [0, 1) the place in it: Xi = c_0 + sum_i a_i t^(i+1)/(i+1), F' = (1/w) sum_i a_i t^i.
 template <class R>
 struct XiTable {
   static constexpr int terms = sizeof(R) == 4 ? 6 : 10;  ///< a_0 .. a_(terms - 1)
