@@ -258,11 +258,10 @@ double descent_growth(double L, double q, double trace, double largest, double a
 }
 
 /// For the models: b = (eta/n)(I + r eta H) g, Sigma = (eta^2/n) Q/N with Tr Q/N <= (omega + affine)|g|^2 and Q/N <=
-/// (omega
-/// + affine/d)|g|^2, -L <= H <= L (0 <= H where f is convex). As n grows the condition tends to that of the SDE, low -
-/// (eta L/(2N)) (omega + affine) - (eta L/N) (omega + affine/d) >= 0. weak2 stands between the two and is judged with
-/// across = 1, which implies both; the terms of its own second order are left out. hessian_aware: f is separable, so
-/// that the extremes over -L <= f'' <= L of each coordinate's moves do, here over a grid.
+/// (omega + affine/d)|g|^2, -L <= H <= L (0 <= H where f is convex). As n grows the condition tends to that of the SDE,
+/// low - (eta L/2) (omega + affine) - eta L (omega + affine/d) >= 0. weak2 stands between the two and is judged
+/// with across = 1, which implies both; the terms of its own second order are left out. hessian_aware: f is separable,
+/// so that the extremes over -L <= f'' <= L of each coordinate's moves do, here over a grid.
 Growth smooth_growth(const ModelStep& step, int dim, double L, bool convex) {
   const double eta = step.eta, z = eta * L;
   if (step.kind == ModelKind::hessian_aware) {
