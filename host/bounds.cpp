@@ -56,17 +56,12 @@ WorkerMeans worker_means(const CurveConfig& curve, int dim) {
   return means;
 }
 
-/// O8: the factor by which the slowest second moment of (compressed) SGD on a quadratic changes a step: the spectral
-/// radius of diag(a) + u 1 b^T, a_j = (1 - z_j)^2 + z_j^2 omega/N, z_j = eta h_j, u b_j = eta^2 (affine/(d N)) h_j^2.
-double mean_square_factor(const std::vector<double>& h, double eta, const WorkerMeans& means, double n_workers) {
-  std::vector<double> a, b;
-  double low = 0.0, sum_b = 0.0;
-  for (const double hj : h) {
-    const double z = eta * hj;
-    a.push_back((1.0 - z) * (1.0 - z) + z * z * means.omega_sum);
-    b.push_back(z * z * means.affine / (static_cast<double>(h.size()) * n_workers));
-    low = std::max(low, a.back());
-    sum_b += b.back();
+/// The largest eigenvalue of diag(a) + 1 b^T, b >= 0.
+double largest_eigenvalue(const std::vector<double>& a, const std::vector<double>& b) {
+  double low = -inf, sum_b = 0.0;
+  for (std::size_t j = 0; j < a.size(); ++j) {
+    low = std::max(low, a[j]);
+    sum_b += b[j];
   }
   if (!(sum_b > 0.0)) return low;
   // The largest root of sum_j b_j / (x - a_j) = 1 lies between max a and max a + sum b.
@@ -81,6 +76,36 @@ double mean_square_factor(const std::vector<double>& h, double eta, const Worker
   return high;
 }
 
+/// O8: the factor by which the slowest second moment of (compressed) SGD on a quadratic changes a step: M_j' = a_j M_j
+/// + sum_l b_l M_l, a_j = (1 - z_j)^2 + z_j^2 omega/N, z_j = eta h_j, b_l = z_l^2 affine/(d N).
+double mean_square_factor(const std::vector<double>& h, double eta, const WorkerMeans& means, double n_workers) {
+  std::vector<double> a, b;
+  for (const double hj : h) {
+    const double z = eta * hj;
+    a.push_back((1.0 - z) * (1.0 - z) + z * z * means.omega_sum);
+    b.push_back(z * z * means.affine / (static_cast<double>(h.size()) * n_workers));
+  }
+  return largest_eigenvalue(a, b);
+}
+
+/// The r of O3: the drift of a model on a quadratic is -h (1 + r eta h) x.
+double drift_correction(ModelKind kind) {
+  return kind == ModelKind::second_order ? 0.5 : kind == ModelKind::curvature ? -0.5 : 0.0;
+}
+
+/// O3: the same for a model of it, as the rate per unit of time: dM_j/dt = a_j M_j + sum_l b_l M_l, a_j = -2 h_j (1 + r
+/// eta h_j) + eta omega h_j^2/N, b_l = eta h_l^2 affine/(d N). Not for hessian_aware, which has the method's moments.
+double mean_square_rate(ModelKind kind, const std::vector<double>& h, double eta, const WorkerMeans& means,
+                        double n_workers) {
+  const double r = drift_correction(kind);
+  std::vector<double> a, b;
+  for (const double hj : h) {
+    a.push_back(-2.0 * hj * (1.0 + r * eta * hj) + eta * means.omega_sum * hj * hj);
+    b.push_back(eta * hj * hj * means.affine / (static_cast<double>(h.size()) * n_workers));
+  }
+  return largest_eigenvalue(a, b);
+}
+
 /// S0 q^k + (1 - q^k) level for 1 - q = decay: exactly S0 at k = 0.
 double relax(double start, double level, double exponent) {
   if (exponent == 0.0) return start;
@@ -89,9 +114,11 @@ double relax(double start, double level, double exponent) {
 
 class Evaluation {
  public:
-  Evaluation(const std::string& theorem, const CurveConfig& config, const Objective& objective, const Curve& curve)
+  Evaluation(const BoundInfo& info, const CurveConfig& config, const Objective& objective, const Curve& curve)
       : config_(config), objective_(objective), curve_(curve), constants_(objective.constants()) {
-    v_.theorem = theorem;
+    v_.theorem = info.theorem;
+    v_.speaks_of = info.speaks_of;
+    v_.model = info.model;
     v_.value.assign(curve.step.size(), nan);
     n_ = config.workers.count;
     d_ = objective.config().dim;
@@ -99,8 +126,7 @@ class Evaluation {
   }
 
   BoundValue run() {
-    const bool sign = v_.theorem[1] == '4', iterates = v_.theorem == "B3d" || v_.theorem == "B4d";
-    v_.speaks_of = iterates ? "iterates" : "sde";
+    const bool sign = v_.theorem[1] == '4', iterates = !v_.model;
     require_method(sign);
     require_pl_and_smooth();
     if (!iterates) require_constant_step();
@@ -131,8 +157,8 @@ class Evaluation {
   void require_method(bool sign) {
     const bool is_sign = config_.method == MethodKind::dsignsgd;
     check(sign == is_sign, "method",
-          fmt::format("the theorem is about {}, the curve is {}", sign ? "DSignSGD" : "DSGD and DCSGD",
-                      method_words(config_.method)),
+          fmt::format("the theorem is about {}, the curve is {}{}", sign ? "DSignSGD" : "DSGD and DCSGD",
+                      config_.model ? "a model of " : "", method_words(config_.method)),
           true);
   }
 
@@ -249,7 +275,22 @@ class Evaluation {
     }
   }
 
-  /// B3, B3p, B3d.
+  /// What the failed Delta > 0 of a bound does not say: whether the curve's process is stable. Exact on quadratics.
+  std::string own_stability(const WorkerMeans& means) const {
+    if (objective_.config().kind != ObjectiveKind::quadratic) return "";
+    const auto& h = objective_.config().eigenvalues;
+    const double eta = largest_step(config_, curve_.step.empty() ? 0 : curve_.step.back());
+    const bool rate = config_.model && config_.model->kind != ModelKind::hessian_aware;
+    const double value =
+        rate ? mean_square_rate(config_.model->kind, h, eta, means, n_) : mean_square_factor(h, eta, means, n_);
+    const bool stable = value < (rate ? 0.0 : 1.0);
+    return fmt::format("; the bound gives nothing, {} the {} itself is mean-square {}: its {} is {:.6g}",
+                       stable ? "though" : "and",
+                       config_.model ? fmt::format("{} model", name_of(config_.model->kind)) : "method",
+                       stable ? "stable" : "unstable", rate ? "rate per unit of time" : "factor a step", value);
+  }
+
+  /// B3, B3p, B3c, B3d.
   void compressed_bound(bool iterates) {
     const WorkerMeans means = worker_means(config_, d_);
     const double var = noise_variance(config_.noise.law, config_.noise.nu);
@@ -263,24 +304,23 @@ class Evaluation {
           true);
     assume("unbiased compressor", AssumptionStatus::proved,
            fmt::format("E C(x) = x and E|C(x) - x|^2 <= omega |x|^2 with mean omega = {:.6g}", means.omega));
-    if (!iterates) require_no_affine_noise();
+    const bool curvature = v_.theorem == "B3c";
+    if (!iterates && !curvature) require_no_affine_noise();
     if (!meaningful_) return;
 
-    std::string otherwise;
-    if (objective_.config().kind == ObjectiveKind::quadratic) {
-      const double eta = largest_step(config_, curve_.step.empty() ? 0 : curve_.step.back());
-      const double factor = mean_square_factor(objective_.config().eigenvalues, eta, means, n_);
-      otherwise = fmt::format(
-          "; the bound gives nothing, though the method itself is mean-square {}: its factor a step is {:.6g}",
-          factor < 1.0 ? "stable" : "unstable", factor);
-    }
+    const std::string otherwise = own_stability(means);
     const double n = n_, L = l_smooth_, mu = mu_;
-    if (iterates) {
+    if (iterates || curvature) {
       const double K = 1.0 + (means.omega + means.affine) / n;
       number("K", K);
       const auto delta = [=](double eta) { return 1.0 - 0.5 * eta * L * K; };
       require_delta(delta, "1 - eta L K/2", otherwise);
       if (!meaningful_) return;
+      if (curvature) {
+        const double D = delta(config_.eta);
+        exponential(2.0 * mu * D, config_.eta * L / (4.0 * mu * n) * means.noise / D);
+        return;
+      }
       const double growth = 0.5 * L / n * means.noise;
       if (!is_constant(config_.schedule)) {
         walk([&](double eta) { return 2.0 * mu * eta * delta(eta); }, growth);
@@ -300,6 +340,10 @@ class Evaluation {
     if (!meaningful_) return;
     const double delta = 1.0 - config_.eta * slope;
     exponential(2.0 * mu * delta, config_.eta * L / (4.0 * mu * n) * means.noise / delta);
+    // The stationary level of the curvature SDE is the method's: O3 with r = -1/2 has M (2 h - eta h^2 (1 + omega/N)) =
+    // c, O1 the same times eta. hessian_aware has all second moments of the method.
+    if (config_.model && config_.model->kind != ModelKind::curvature && config_.model->kind != ModelKind::hessian_aware)
+      return;
     const auto& h = objective_.config().eigenvalues;
     if (objective_.config().kind == ObjectiveKind::quadratic && config_.noise.affine == 0.0 && !h.empty() &&
         std::all_of(h.begin(), h.end(), [&](double value) { return value == h.front(); })) {
@@ -424,17 +468,20 @@ bool BoundValue::applicable() const {
 const std::vector<BoundInfo>& bound_registry() {
   static const std::vector<BoundInfo> registry = {
       {"B3", "", "sde", "DSGD, DCSGD: PL, smooth, bounded noise variance; Delta = 1 - eta L^2 omega/(2 mu N)",
-       "arXiv:2502.17009, Theorem 3"},
-      {"B3p", "B3'", "sde", "B3 with the sharper Delta = 1 - eta L omega/(2 N)", "docs/theory.md"},
+       "arXiv:2502.17009, Theorem 3", ModelKind::first_order},
+      {"B3p", "B3'", "sde", "B3 with the sharper Delta = 1 - eta L omega/(2 N)", "docs/theory.md",
+       ModelKind::first_order},
+      {"B3c", "", "sde", "B3 for the curvature SDE: affine noise allowed; an identity on isotropic quadratics",
+       "docs/theory.md", ModelKind::curvature},
       {"B3d", "", "iterates",
        "B3 for the iterates themselves: affine noise and schedules allowed; an identity on isotropic "
        "quadratics",
-       "docs/theory.md"},
+       "docs/theory.md", std::nullopt},
       {"B4", "", "sde", "DSignSGD: PL, smooth, symmetric unimodal noise of any tail; uses the linear regime of Xi",
-       "arXiv:2502.17009, Theorem 4"},
+       "arXiv:2502.17009, Theorem 4", ModelKind::first_order},
       {"B4Y", "", "sde", "B4 without the linear regime: the slope of Xi over the gradients that occur",
-       "docs/theory.md"},
-      {"B4d", "", "iterates", "B4Y for the iterates themselves; schedules allowed", "docs/theory.md"},
+       "docs/theory.md", ModelKind::first_order},
+      {"B4d", "", "iterates", "B4Y for the iterates themselves; schedules allowed", "docs/theory.md", std::nullopt},
   };
   return registry;
 }
@@ -445,7 +492,7 @@ BoundValue evaluate_bound(const std::string& theorem, const CurveConfig& config,
                           const Curve& curve) {
   for (const auto& info : bound_registry()) {
     if (theorem == info.theorem || (!info.alias.empty() && theorem == info.alias)) {
-      return Evaluation(info.theorem, config, objective, curve).run();
+      return Evaluation(info, config, objective, curve).run();
     }
   }
   throw std::invalid_argument(fmt::format("no bound is called \"{}\"", theorem));

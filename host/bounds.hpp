@@ -3,6 +3,7 @@
 // every checkpoint.
 #pragma once
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,25 +26,29 @@ struct Assumption {
 /// A theorem applied to a curve. `value` is NaN at every checkpoint when the theorem gives no number (an assumption
 /// without which the formula has no meaning failed).
 struct BoundValue {
-  std::string theorem;    ///< B3, B3p, B3d, B4, B4Y, B4d
-  std::string speaks_of;  ///< "sde" or "iterates"
+  std::string theorem;             ///< B3, B3p, B3c, B3d, B4, B4Y, B4d
+  std::string speaks_of;           ///< "sde" or "iterates"
+  std::optional<ModelKind> model;  ///< the SDE that it speaks of; none: the iterates
   std::string quantity = "suboptimality";
   std::vector<std::pair<std::string, double>> constants;  ///< as printed in results.json: mu, L, Delta, V, omega, ...
   std::vector<Assumption> assumptions;
   std::vector<double> value;
-  /// B3, B3p on an isotropic quadratic: the factor by which the method's stationary level exceeds the bound, exactly
-  /// Delta / (Delta - eta h / 2); infinite when the method has no stationary level. 0: not known.
+  /// B3, B3p on an isotropic quadratic: the factor by which the stationary level of the method, or of its curvature or
+  /// hessian_aware model, exceeds the bound, exactly Delta / (Delta - eta h / 2); infinite when there is no stationary
+  /// level. 0: not known.
   double predicted_excess = 0.0;
   bool applicable() const;  ///< no assumption failed
 };
 
 struct BoundInfo {
   std::string theorem, alias, speaks_of, summary, source;
+  std::optional<ModelKind> model;  ///< the SDE that it speaks of; none: the iterates
 };
 /// In the order of theory section 4.
 const std::vector<BoundInfo>& bound_registry();
 
-/// Evaluates the theorem at the curve's checkpoints. Steps are walked one by one only for bounds that are recursions.
+/// Evaluates the theorem at the checkpoints of a method's or a model's curve (a model is judged by the numbers of its
+/// method). Steps are walked one by one only for bounds that are recursions.
 BoundValue evaluate_bound(const std::string& theorem, const CurveConfig& config, const Objective& objective,
                           const Curve& curve);
 /// Needs the largest |grad_j f| over every step (B4Y, B4d): the engine then tracks it.

@@ -132,6 +132,170 @@ Growth smooth_growth(const CurveConfig& curve, int dim, double L, double eta) {
   return growth;
 }
 
+// The same for models (theory section 3), a substep at a time. Their increments are Gaussian whatever the law, so only
+// the part of Q that grows with the gradient matters: Q_jj = omega v_j^2 + affine |v|^2/d + constant, v = grad f.
+
+/// The moving part of a model's Q / N, and what it is stepped with.
+struct ModelStep {
+  ModelKind kind;
+  IntegratorKind integrator;
+  double n;              ///< substeps
+  double eta;            ///< of the step that is judged
+  double omega, affine;  ///< sum omega_i / N^2; sum (1 + omega_i) rho^2 Var zeta / B_i / N^2
+  /// second_order with a schedule: its drift is h x (1 + eta h/2 + hurry), hurry = -(eta/2) s'(t)/s.
+  double hurry;
+};
+
+ModelStep model_step(const CurveConfig& curve, int dim) {
+  ModelStep step{curve.model->kind,
+                 curve.model->integrator,
+                 static_cast<double>(curve.model->substeps),
+                 largest_step(curve, curve.steps),
+                 0.0,
+                 0.0,
+                 0.0};
+  const double var = noise_variance(curve.noise.law, curve.noise.nu), workers = curve.workers.count;
+  for (int i = 0; i < curve.workers.count; ++i) {
+    const double omega = compressor_omega(curve, dim, i), batch = curve.workers.batch[static_cast<std::size_t>(i)];
+    step.omega += omega / (workers * workers);
+    if (curve.noise.affine > 0.0)
+      step.affine += (1.0 + omega) * curve.noise.affine * curve.noise.affine * var / batch / (workers * workers);
+  }
+  if (step.kind == ModelKind::second_order && !is_constant(curve.schedule))
+    step.hurry = 0.5 * curve.schedule.p / curve.schedule.k0;  // at the first step, the largest
+  return step;
+}
+
+/// hessian_aware in a coordinate with f'' = z/eta: X' = X - eta drift m + eta m sqrt(square) xi + noise of variance
+/// eta^2 rest times that of the method's step. (1 - z drift)^2 = u^2, z^2 square = r - u^2.
+struct MomentStep {
+  double drift, square, rest;
+  MomentStep(const ModelStep& step, double z) {
+    const double off = z * (-2.0 + z * (1.0 + step.omega));                                     // A - 1
+    const double grown = off > -1.0 ? std::expm1(std::log1p(off) / step.n) : -1.0;              // r - 1
+    const double shrunk = z == 1.0 ? 1.0 : -std::expm1(std::log(std::fabs(1.0 - z)) / step.n);  // 1 - u
+    const bool small = std::fabs(z) < 1e-6;
+    drift = small ? 1.0 / step.n : shrunk / z;
+    rest = std::fabs(off) < 1e-12 ? 1.0 / step.n : grown / off;
+    // r - u^2 = (r - 1) + (1 - u)(1 + u)
+    square = small ? step.omega / step.n : std::max(0.0, (grown + shrunk * (2.0 - shrunk)) / (z * z));
+  }
+};
+
+/// E(c_0 + c_1 xi + c_2 xi^2)^4 of a standard normal xi.
+double fourth_of_square(double c0, double c1, double c2) {
+  const double moment[] = {1.0, 1.0, 3.0, 15.0, 105.0};  // E xi^(2i)
+  const double p[] = {c0 * c0, 2.0 * c0 * c1, c1 * c1 + 2.0 * c0 * c2, 2.0 * c1 * c2, c2 * c2};
+  double sum = 0.0;
+  for (int i = 0; i < 5; ++i)
+    for (int j = i % 2; j < 5; j += 2) sum += p[i] * p[j] * moment[(i + j) / 2];
+  return sum;
+}
+
+/// quadratic: X' = a X + sqrt(beta X^2 + gamma) xi has E X'^4 = (a^4 + 6 a^2 beta + 3 beta^2) E X^4 + lower moments:
+/// exact for euler_maruyama and moment, with rho = 0 or in one dimension. weak2: the largest of that, of the SDE's own
+/// exp(int 4 drift + 6 beta) and of its second-order Taylor step X' = X (1 - y + y^2/2 + sqrt(beta) (1 - y) xi +
+/// (beta/2) (xi^2 - 1)), which are closer to it. rand_k's off-diagonals do not enter E X_j^4. With rho > 0 in more
+/// dimensions Minkowski as in quadratic_growth: sqrt(p^2 + 6 p V + 3 V^2) rises with V by at most 3, V the variance
+/// kappa_j |v|^2.
+Growth quadratic_growth(const ModelStep& step, const std::vector<double>& h) {
+  const bool one = h.size() == 1;
+  Growth growth;
+  growth.exact = (step.affine == 0.0 || one) && step.integrator != IntegratorKind::weak2;
+  const double r = step.kind == ModelKind::second_order ? 0.5 : step.kind == ModelKind::curvature ? -0.5 : 0.0;
+  std::vector<double> factor;
+  double sum = 0.0;  // of h_j kappa_j
+  for (const double hj : h) {
+    const double z = step.eta * hj;
+    double a, beta, kappa = step.eta * step.eta * step.affine / static_cast<double>(h.size());
+    double other = 0.0;
+    if (step.kind == ModelKind::hessian_aware) {
+      const MomentStep moment(step, z);
+      a = 1.0 - z * moment.drift;
+      beta = z * z * moment.square;
+      kappa *= moment.rest;
+    } else {
+      kappa /= step.n;
+      beta = z * z * step.omega / step.n;
+    }
+    if (one) {
+      beta += kappa * hj * hj;
+      kappa = 0.0;
+    }
+    if (step.kind != ModelKind::hessian_aware) {
+      // With a schedule `hurry` is there at first only.
+      double y = z * (1.0 + r * z) / step.n;
+      a = 1.0 - y;
+      if (const double fast = y + z * step.hurry / step.n; std::fabs(1.0 - fast) > std::fabs(a)) {
+        a = 1.0 - fast;
+        y = fast;
+      }
+      if (step.integrator == IntegratorKind::weak2)
+        other = std::max(std::exp(-4.0 * y + 6.0 * beta),
+                         fourth_of_square(1.0 - y + 0.5 * y * y - 0.5 * beta, std::sqrt(beta) * (1.0 - y), 0.5 * beta));
+    }
+    factor.push_back(std::max(other, a * a * a * a + 6.0 * a * a * beta + 3.0 * beta * beta));
+    sum += hj * kappa;
+  }
+  for (std::size_t j = 0; j < h.size(); ++j) {
+    const double root = std::sqrt(factor[j]) + 3.0 * h[j] * sum;
+    growth.factor = std::max(growth.factor, sum > 0.0 ? root * root : factor[j]);
+  }
+  return growth;
+}
+
+/// Any L-smooth f. X' = X - b + G with b.g >= low |g|^2 and |b| <= high |g|, g = grad f, and G normal given X with
+/// covariance Sigma, of which Tr Sigma <= trace |g|^2 and Sigma <= largest |g|^2. By the descent lemma S' <= S - q
+/// |g|^2 + (g - L b).G + L |G|^2/2, q = low - L high^2/2. The middle term is odd in G, so uncorrelated with the rest;
+/// |g - L b| <= across |g|; E|G|^4 <= (trace^2 + 2 largest trace)|g|^4. With |g|^2 = 2 lambda S, 0 < lambda <= L:
+///   E S'^2/S^2 <= (1 - 2 lambda q)^2 + 4 lambda^2 largest across^2 + 2 (1 - 2 lambda q) lambda L trace
+///                 + lambda^2 L^2 (trace^2 + 2 largest trace),
+/// a convex function of lambda that is 1 at 0: it is at most 1 where it is at lambda = L. (q <= 1/(2L), so the factor
+/// 1 - 2 lambda q is not negative.)
+double descent_growth(double L, double q, double trace, double largest, double across) {
+  const double w = 2.0 * q - L * trace;
+  return 1.0 + L * (-2.0 * w + L * (w * w + 4.0 * largest * across * across + 2.0 * L * L * largest * trace));
+}
+
+/// For the models: b = (eta/n)(I + r eta H) g, Sigma = (eta^2/n) Q/N with Tr Q/N <= (omega + affine)|g|^2 and Q/N <=
+/// (omega + affine/d)|g|^2, -L <= H <= L (0 <= H where f is convex). As n grows the condition tends to that of the SDE,
+/// low - (eta L/2) (omega + affine) - eta L (omega + affine/d) >= 0. weak2 stands between the two and is judged
+/// with across = 1, which implies both; the terms of its own second order are left out. hessian_aware: f is separable,
+/// so that the extremes over -L <= f'' <= L of each coordinate's moves do, here over a grid.
+Growth smooth_growth(const ModelStep& step, int dim, double L, bool convex) {
+  const double eta = step.eta, z = eta * L;
+  if (step.kind == ModelKind::hessian_aware) {
+    double q = inf, square = 0.0, rest = 0.0, across = 0.0;
+    constexpr int half = 256;
+    for (int i = -half; i <= half + 1; ++i) {
+      const double here = i <= half ? z * i / half : 1.0;  // u = 0 at 1
+      if (here > z) continue;
+      const MomentStep moment(step, here);
+      const double move = eta * moment.drift;
+      q = std::min(q, move - 0.5 * L * move * move);
+      across = std::max(across, std::fabs(1.0 - L * move));
+      square = std::max(square, moment.square);
+      rest = std::max(rest, moment.rest);
+    }
+    const double scale = eta * eta;
+    return {descent_growth(L, q, scale * (square + step.affine * rest), scale * (square + step.affine * rest / dim),
+                           across),
+            false};
+  }
+  const bool curved = step.kind != ModelKind::first_order;
+  const double low = !curved || (convex && step.kind == ModelKind::second_order) ? 1.0 : 1.0 - 0.5 * z;
+  double high = curved ? 1.0 + 0.5 * z : 1.0;
+  if (convex && step.kind == ModelKind::curvature) high = std::max(1.0, 0.5 * z - 1.0);
+  high += step.hurry;
+  const double h = eta / step.n, scale = eta * eta / step.n;
+  const double across = step.integrator == IntegratorKind::weak2
+                            ? 1.0
+                            : std::max(std::fabs(1.0 - L * h * low), std::fabs(L * h * high - 1.0));
+  return {descent_growth(L, h * low - 0.5 * L * h * h * high * high, scale * (step.omega + step.affine),
+                         scale * (step.omega + step.affine / dim), across),
+          false};
+}
+
 /// Student quantile of a two-sided interval at level 1 - alpha.
 double two_sided_t(double alpha, double degrees) {
   return boost::math::quantile(boost::math::complement(boost::math::students_t(degrees), 0.5 * alpha));
@@ -200,7 +364,72 @@ const char* name_of(MeanIs mean_is) {
   return "";
 }
 
+namespace {
+
+const char* const restricted_words =
+    "the objective grows faster than a quadratic and Gaussian noise is unbounded: E S is infinite or of no use, the "
+    "mean is E[S_k | not diverged by k]";
+
+/// Models of DSignSGD have all moments. first_order: |m_j| <= 1 and Q_jj <= 1. second_order and curvature add (eta/2) J
+/// m; J is the derivative of m, bounded where that of grad f is, and for the other objectives too: they are separable,
+/// and the density F'(y) of every law falls fast enough for F'(f'/s) f''/s to stay bounded. hessian_aware: |1 - u| <=
+/// |z| and r - 1 <= A - 1 in size, so that it moves by eta at most and adds a variance of eta^2/N at most. Bounded
+/// drift and diffusion leave E e^{c|X|} finite, hence E S for cosh; but weak2 has squares of normals in its step.
+MomentReport moments_of_sign_model(const CurveConfig& curve, const Objective& objective) {
+  MomentReport report;
+  if (objective.config().kind == ObjectiveKind::cosh && curve.model->integrator == IntegratorKind::weak2) {
+    report.mean_is = MeanIs::restricted;
+    report.reason =
+        "S grows like exp|x| and weak2 moves x by squares of normals: E S may be infinite, the mean is E[S_k | not "
+        "diverged by k]";
+  }
+  return report;
+}
+
+/// Models of DSGD and DCSGD: Gaussian increments, so no moment is infinite after a finite number of steps but through
+/// the objective's growth. They can explode.
+MomentReport moments_of_model(const CurveConfig& curve, const Objective& objective) {
+  if (curve.method == MethodKind::dsignsgd) return moments_of_sign_model(curve, objective);
+  MomentReport report;
+  const auto& constants = objective.constants();
+  const int dim = objective.config().dim;
+  const ModelStep step = model_step(curve, dim);
+  const bool moves = constants.suboptimality_at_start > 0.0;
+  const bool compressed = step.omega > 0.0 && moves, affine = step.affine > 0.0 && moves;
+  const bool additive =
+      std::any_of(curve.workers.scale.begin(), curve.workers.scale.end(), [](double s) { return s > 0.0; });
+  if (constants.super_quadratic) {
+    if (!additive && !compressed && !affine) return report;
+    report.mean_is = MeanIs::restricted;
+    report.reason = restricted_words;
+    return report;
+  }
+  if (!(step.omega > 0.0) && !(step.affine > 0.0)) return report;
+  const auto kind = objective.config().kind;
+  const bool convex = kind != ObjectiveKind::sine_pl;
+  Growth g{inf, false};
+  if (constants.L.value) g = smooth_growth(step, dim, *constants.L.value, convex);
+  if (kind == ObjectiveKind::quadratic) {
+    const Growth own = quadratic_growth(step, objective.config().eigenvalues);
+    if (!(step.affine > 0.0) || dim == 1 || own.factor < g.factor) g = own;
+  }
+  if (g.factor <= 1.0 + 1e-12) return report;
+  report.variance_exists = false;
+  const std::string from = step.omega > 0.0 && step.affine > 0.0 ? "of the compressor and of affine noise"
+                           : step.omega > 0.0                    ? "of the compressor"
+                                                                 : "of affine noise";
+  report.reason = fmt::format(
+      "the diffusion {} grows with the gradient, and {} {:.6g} > 1 a substep: E S^2 {}, so the "
+      "sampling variance cannot be trusted",
+      from, g.exact ? "E x_j^4 in one coordinate grows by the factor" : "the bound on the growth of E S^2 is", g.factor,
+      g.exact ? "explodes" : "may explode");
+  return report;
+}
+
+}  // namespace
+
 MomentReport moments_of(const CurveConfig& curve, const Objective& objective) {
+  if (curve.model) return moments_of_model(curve, objective);
   MomentReport report;
   if (curve.method == MethodKind::dsignsgd) return report;  // every step is bounded: all moments, any law
   const auto& constants = objective.constants();
@@ -225,10 +454,7 @@ MomentReport moments_of(const CurveConfig& curve, const Objective& objective) {
       return report;
     }
     report.mean_is = MeanIs::restricted;
-    report.reason =
-        "the objective grows faster than a quadratic and Gaussian noise is unbounded: E S is infinite or of no use, "
-        "the "
-        "mean is E[S_k | not diverged by k]";
+    report.reason = restricted_words;
     return report;
   }
 
@@ -316,6 +542,35 @@ double gradient_rounding(const Objective& objective, double eps) {
   return half_square;
 }
 
+/// mean l sqrt(B_i)/sigma_i: the slope of m_j in grad_j f at the optimum. Infinite without noise.
+double sign_slope(const CurveConfig& curve) {
+  const double l = noise_density_factor(curve.noise.law, curve.noise.nu);
+  double slope = 0.0;
+  for (std::size_t i = 0; i < curve.workers.scale.size(); ++i)
+    slope += l * std::sqrt(curve.workers.batch[i]) / curve.workers.scale[i] / curve.workers.count;
+  return slope;
+}
+
+/// |m_j| and Q_jj of a DSignSGD model at the start (theory section 3).
+struct SignMoments {
+  double mean = 0.0, variance = 0.0;
+};
+SignMoments sign_moments(const CurveConfig& curve, const Objective& objective, std::size_t j) {
+  const auto& gradient = objective.constants().gradient_at_start;
+  double square = 0.0;
+  for (const double g : gradient) square += g * g / static_cast<double>(gradient.size());
+  const double rho = curve.noise.affine, size = std::fabs(gradient[j]);
+  SignMoments moments;
+  for (std::size_t i = 0; i < curve.workers.scale.size(); ++i) {
+    const double sigma = curve.workers.scale[i];
+    const double s = std::sqrt((sigma * sigma + rho * rho * square) / curve.workers.batch[i]);
+    const double sign = size > 0.0 ? 2.0 * noise_xi(curve.noise.law, curve.noise.nu, size / s) : 0.0;
+    moments.mean += sign / curve.workers.count;
+    moments.variance += (1.0 - sign * sign) / curve.workers.count;
+  }
+  return moments;
+}
+
 }  // namespace
 
 double rounding_level(const CurveConfig& curve, const Objective& objective, double eps) {
@@ -323,16 +578,24 @@ double rounding_level(const CurveConfig& curve, const Objective& objective, doub
   const auto& constants = objective.constants();
   const auto& x_star = objective.x_star();
   const auto dim = static_cast<std::size_t>(config.dim);
-  const double eta = smallest_step(curve), n_workers = curve.workers.count;
+  // A model moves once a substep, by a drift of length eta/n and a normal of standard deviation sqrt(eta/N Q eta/n).
+  const double substeps = curve.model ? curve.model->substeps : 1.0;
+  const double step = smallest_step(curve), eta = step / substeps, n_workers = curve.workers.count;
   const double mu = constants.mu.value.value_or(0.0);
   const double smoothness = constants.L.value ? *constants.L.value : constants.L0.value.value_or(0.0);
   // Scale of the noise of a step in one coordinate, without its affine part, which vanishes at the optimum.
   double scale2 = 0.0;
   for (std::size_t i = 0; i < curve.workers.scale.size(); ++i)
     scale2 += curve.workers.scale[i] * curve.workers.scale[i] / curve.workers.batch[i];
-  const bool noisy = scale2 > 0.0, signs = curve.method == MethodKind::dsignsgd;
-  const double noise_move = eta * std::sqrt(scale2) / n_workers;
+  const bool noisy = scale2 > 0.0, sign_model = curve.method == MethodKind::dsignsgd && curve.model;
+  const bool signs = curve.method == MethodKind::dsignsgd && !curve.model;  // on a lattice
+  const double noise_move = step * std::sqrt(scale2) / (n_workers * std::sqrt(substeps));
   const double sign_move = noisy ? eta / n_workers : eta;
+  // The drift of a step near the optimum is at least this times the gradient.
+  const double slope = sign_model ? sign_slope(curve) : 1.0;
+  double drift = eta * slope;
+  if (curve.model && curve.model->kind == ModelKind::curvature)
+    drift *= std::max(0.25, 1.0 - 0.5 * step * slope * smoothness);
 
   // S of the coordinates whose moves are lost; all of S(x0) where coordinates do not stand alone.
   double lost = 0.0;
@@ -341,13 +604,17 @@ double rounding_level(const CurveConfig& curve, const Objective& objective, doub
   for (std::size_t j = 0; j < dim; ++j) {
     const double start = std::fabs(config.start[j]), star = std::fabs(x_star[j]);
     const double farthest = eps * std::max(start, star), near = eps * star;
-    const bool dithered = !signs && noise_move >= dithered_moves * farthest;
+    // DSignSGD models: as x falls m(x)/x and Q rise, so the start is where moves are smallest.
+    const SignMoments at_start = sign_model ? sign_moments(curve, objective, j) : SignMoments{};
+    const double random_move = sign_model ? step * std::sqrt(at_start.variance / (n_workers * substeps)) : noise_move;
+    const bool dithered = !signs && random_move >= dithered_moves * farthest;
     const bool quadratic = config.kind == ObjectiveKind::quadratic;
     const double curvature = quadratic ? config.eigenvalues[j] : mu;
     // Beside an x* != 0 moves may be few ulps: what that does is in `stuck`, which grows as they approach a half ulp.
     const double wanted = star > 0.0 ? 4.0 : resolved_moves;
-    const bool is_lost =
-        signs ? sign_move < resolved_moves * farthest : !dithered && curvature > 0.0 && eta * curvature < wanted * eps;
+    const bool is_lost = signs        ? sign_move < resolved_moves * farthest
+                         : sign_model ? !dithered && eta * at_start.mean < wanted * farthest
+                                      : !dithered && curvature > 0.0 && eta * curvature < wanted * eps;
     if (is_lost && farthest > 0.0) {
       if (quadratic)
         lost += 0.5 * curvature * start * start;
@@ -357,9 +624,9 @@ double rounding_level(const CurveConfig& curve, const Objective& objective, doub
     resolution += 0.5 * smoothness * near * near;
     if (signs || near == 0.0) continue;
     if (dithered)
-      walk += near * near / (12.0 * eta);
+      walk += near * near / (12.0 * drift);
     else if (mu > 0.0) {
-      const double move = eta - std::min(0.75 * eta, eps / mu);  // |x| <= |x*| + |g|/mu
+      const double move = drift - std::min(0.75 * drift, eps / mu);  // |x| <= |x*| + |g|/mu
       stuck += near * near / (2.0 * mu * move * move);
     }
   }

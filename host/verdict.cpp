@@ -118,7 +118,19 @@ bool is_deterministic(const CurveConfig& config) {
                                                               [](double scale) { return scale > 0.0; });
   const bool dropped = config.compressor.kind == CompressorKind::rand_k ||
                        (config.compressor.kind == CompressorKind::bernoulli && config.compressor.p < 1.0);
-  return !noise && (config.method == MethodKind::dsignsgd || !dropped);
+  // Without noise the Q of a DSignSGD model is 0, but for coordinates in which grad f is.
+  if (config.method == MethodKind::dsignsgd) return !noise && !config.model;
+  return !noise && !dropped;
+}
+
+/// Whether the curve is what the theorem speaks of.
+bool is_object(const Verdict& v) { return v.bound.model ? v.model && v.model->kind == *v.bound.model : !v.model; }
+
+/// What the theorem speaks of, against something else: "the SDE" is enough beside a method, as the first-order one is.
+std::string object_words(const Verdict& v) {
+  if (!v.bound.model) return "iterates";
+  if (!v.model && *v.bound.model == ModelKind::first_order) return "SDE";
+  return fmt::format("{} SDE", name_of(*v.bound.model));
 }
 
 /// n that brings a test with quantile z to a decision: its limit within `gap` of the mean, its skew term small enough.
@@ -134,11 +146,13 @@ class Judgement {
   Judgement(const BoundConfig& config, const BoundValue& bound, const CurveConfig& curve_config, const Curve& curve,
             double limit)
       : curve_(curve),
-        signs_(curve_config.method == MethodKind::dsignsgd),
+        signs_(curve_config.method == MethodKind::dsignsgd && !curve_config.model),
         deterministic_(is_deterministic(curve_config)),
+        substeps_(curve_config.model ? curve_config.model->substeps : 1),
         limit_(limit) {
     v_.config = config;
     v_.bound = bound;
+    v_.model = curve_config.model;
     alpha_ = 1.0 - config.confidence;
   }
 
@@ -194,9 +208,9 @@ class Judgement {
   /// Paths that all agree have no sampling error to speak of, but where chance is at work that only means that nothing
   /// rarer was seen: with probability 1 - a the values not seen have a probability of at most q = 1 - a^(1/n). As S >=
   /// 0, E S >= (1 - q) v. Above there is no limit in general; a sign method moves no coordinate by more than the sum
-  /// of its steps t, so that S <= (sqrt S0 + sqrt(L d/2) t)^2 where f is L-smooth. (Paths of which some differ, on a
-  /// lattice of few values say, are a matter of the skewness rule: k of n paths elsewhere have skewness sqrt(n/k), so
-  /// that at a = 1% it takes k > 400 to be trusted.)
+  /// of its steps t, so that S <= (sqrt S0 + sqrt(L d/2) t)^2 where f is L-smooth; its models have normal increments.
+  /// (Paths of which some differ, on a lattice of few values say, are a matter of the skewness rule: k of n paths
+  /// elsewhere have skewness sqrt(n/k), so that at a = 1% it takes k > 400 to be trusted.)
   void allow_for_unseen(std::size_t c) {
     Sample& s = samples_[c];
     if (s.error != 0.0 || curve_.step[c] == 0 || deterministic_) return;
@@ -233,12 +247,12 @@ class Judgement {
     const double level = curve_.rounding_level;
     return s.mean < level || (bound_at(c) < level && s.mean <= with_rounding(limit_at(c)));
   }
-  /// Relative rounding of S of a noise-free float path: that of x and eta over k steps. That of eta changes S by
+  /// Relative rounding of S of a noise-free float path: that of x and eta over k (sub)steps. That of eta changes S by
   /// eps log(S0/S), the roundings of x add up like a random walk.
   double slack(std::size_t c) const {
     const double start = samples_.front().mean, limit = limit_at(c);
     const double fall = start > 0.0 && limit > 0.0 ? std::max(1.0, std::log(start / limit)) : 1.0;
-    return roundoff * (16.0 * fall + 2.0 * std::sqrt(static_cast<double>(curve_.step[c])));
+    return roundoff * (16.0 * fall + 2.0 * std::sqrt(static_cast<double>(curve_.step[c]) * substeps_));
   }
 
   double ratio_at(std::size_t c) const {
@@ -331,13 +345,16 @@ class Judgement {
     }
   }
 
+  std::string process_words() const {
+    return v_.model ? fmt::format("this is the {} model", name_of(v_.model->kind)) : "the method";
+  }
+
   void explain_violated(std::size_t c) {
     const Sample& s = samples_[c];
     const double bound = bound_at(c);
     const std::string excess = excess_words(s.mean, bound);
     const std::string numbers = fmt::format("violated at step {}: mean {:.4g} [{} limit {:.4g}]", curve_.step[c],
                                             s.mean, confidence(), s.lower);
-    const bool sde = v_.bound.speaks_of == "sde";
     // The excess builds up on the way, so the regime that counts is the worst up to there.
     std::size_t farthest = 0;
     for (std::size_t i = 0; i <= c && i < curve_.regime.size(); ++i)
@@ -348,20 +365,26 @@ class Judgement {
           "{} exceeds the bound {:.4g} by {}; Theorem 4 takes 2Xi(y) for l y, but the path is not in that linear "
           "regime (2Xi(Y)/(lY) = {:.2g} at step {})",
           numbers, bound, excess, regime, curve_.step[farthest]);
-    } else if (sde) {
-      v_.reason =
-          fmt::format("{} is above the bound {:.4g}; the theorem speaks of the SDE; the method exceeds it by {}",
-                      numbers, bound, excess);
+    } else if (!is_object(v_)) {
+      v_.reason = fmt::format("{} is above the bound {:.4g}; the theorem speaks of the {}; {} it by {}", numbers, bound,
+                              object_words(v_), process_words() + (v_.model ? ", which exceeds" : " exceeds"), excess);
+    } else if (v_.model) {
+      v_.reason = fmt::format(
+          "{} exceeds the bound {:.4g} by {}; this is the theorem's own object, the {} SDE: what is left to check is "
+          "its integrator, {} with {} substep{} a step",
+          numbers, bound, excess, name_of(v_.model->kind), name_of(v_.model->integrator), v_.model->substeps,
+          v_.model->substeps == 1 ? "" : "s");
     } else {
       v_.reason = fmt::format("{} exceeds the bound {:.4g} by {}", numbers, bound, excess);
     }
     if (std::isinf(v_.bound.predicted_excess)) {
-      v_.reason += "; on this isotropic quadratic the method is not mean-square stable (Delta <= eta h/2)";
+      v_.reason += fmt::format("; on this isotropic quadratic the {} is not mean-square stable (Delta <= eta h/2)",
+                               v_.model ? "model" : "method");
     } else if (v_.bound.predicted_excess > 0.0) {
       v_.reason += fmt::format(
-          "; on an isotropic quadratic the stationary level exceeds it by the factor Delta/(Delta - eta "
+          "; on an isotropic quadratic the stationary level{} exceeds it by the factor Delta/(Delta - eta "
           "h/2) = {:.4g} exactly",
-          v_.bound.predicted_excess);
+          v_.model ? fmt::format(" of the {} SDE", name_of(v_.model->kind)) : "", v_.bound.predicted_excess);
     }
     if (s.diverged > 0) {
       v_.reason += fmt::format("; {} of {} paths diverged and count as S = {:g}", s.diverged, curve_.paths, limit_);
@@ -472,6 +495,7 @@ class Judgement {
 
   const Curve& curve_;
   bool signs_, deterministic_;
+  int substeps_;
   double limit_, alpha_ = 0.01;
   std::uint64_t diverged_ = 0;
   std::size_t n_below_rounding_ = 0, first_below_rounding_ = 0;
@@ -502,13 +526,22 @@ Verdict judge(const BoundConfig& config, const BoundValue& bound, const CurveCon
 }
 
 void cross_reference(std::vector<Verdict>& verdicts) {
+  const auto method_of = [](const Verdict& v) { return v.model ? v.model->of : v.config.curve; };
   for (auto& verdict : verdicts) {
-    if (verdict.verdict != Expectation::violated || verdict.bound.speaks_of != "sde") continue;
+    if (verdict.verdict != Expectation::violated || is_object(verdict)) continue;
+    // B3, B3p, B3c, B3d and B4, B4Y, B4d: the same theorem for what the curve is.
     for (const auto& other : verdicts) {
-      // B3, B3p with B3d and B4, B4Y with B4d: the same theorem for the iterates.
-      const bool same = other.config.curve == verdict.config.curve && other.bound.speaks_of == "iterates" &&
-                        other.bound.theorem.substr(0, 2) == verdict.bound.theorem.substr(0, 2);
-      if (same) verdict.reason += fmt::format("; {} {}", other.bound.theorem, outcome(other.verdict));
+      if (other.config.curve == verdict.config.curve && is_object(other) &&
+          other.bound.theorem.substr(0, 2) == verdict.bound.theorem.substr(0, 2))
+        verdict.reason += fmt::format("; {} {}", other.bound.theorem, outcome(other.verdict));
+    }
+    // The theorem itself for what it speaks of.
+    for (const auto& other : verdicts) {
+      if (other.bound.theorem != verdict.bound.theorem || !is_object(other) || method_of(other) != method_of(verdict))
+        continue;
+      verdict.reason +=
+          fmt::format("; {} {} for the {} '{}'", other.bound.theorem, outcome(other.verdict),
+                      other.model ? fmt::format("{} model", name_of(other.model->kind)) : "method", other.config.curve);
     }
   }
 }

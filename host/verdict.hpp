@@ -14,6 +14,7 @@ namespace pathbound {
 struct Verdict {
   BoundConfig config;
   BoundValue bound;
+  std::optional<ModelConfig> model;             ///< what the curve is a model of; none: it is a method
   std::vector<double> empirical, lower, upper;  ///< mean and the pointwise limits of the verdict's two tests
   Expectation verdict = Expectation::inconclusive;
   std::uint64_t worst_step = 0;
@@ -28,7 +29,8 @@ struct Verdict {
 Verdict judge(const BoundConfig& config, const BoundValue& bound, const CurveConfig& curve_config, const Curve& curve,
               double limit);
 
-/// Adds what one bound's verdict can say with another's at hand: "the theorem speaks of the SDE; ... B3d holds".
+/// Adds what one bound's verdict can say with another's at hand: "the theorem speaks of the SDE; ... B3d holds; B3
+/// holds for the first_order model 'its SDE'".
 void cross_reference(std::vector<Verdict>& verdicts);
 
 }  // namespace pathbound

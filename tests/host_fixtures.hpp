@@ -48,6 +48,13 @@ inline CurveConfig method(MethodKind kind, double eta, int n_workers, double sig
   return curve;
 }
 
+/// The same curve as a model of curve `of`.
+inline CurveConfig model(CurveConfig curve, ModelKind kind, int substeps = 1, const std::string& of = "method") {
+  const auto integrator = kind == ModelKind::hessian_aware ? IntegratorKind::moment : IntegratorKind::euler_maruyama;
+  curve.model = ModelConfig{kind, integrator, substeps, of};
+  return curve;
+}
+
 inline void set_rand_k(CurveConfig& curve, int k) {
   curve.compressor.kind = CompressorKind::rand_k;
   curve.compressor.k = k;

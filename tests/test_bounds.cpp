@@ -126,6 +126,29 @@ TEST_F(HandComputed, B3pHasTheSharperDelta) {
   EXPECT_LT(b.value[50], bound("B3").value[50]);
 }
 
+TEST_F(HandComputed, B3cHasTheDeltaOfTheIteratesInContinuousTime) {
+  auto b = bound("B3c");
+  EXPECT_TRUE(b.applicable());
+  EXPECT_EQ(b.speaks_of, "sde");
+  EXPECT_EQ(b.model, ModelKind::curvature);
+  EXPECT_DOUBLE_EQ(constant(b, "K"), 1.25);
+  EXPECT_DOUBLE_EQ(constant(b, "Delta"), 0.975);
+  EXPECT_DOUBLE_EQ(constant(b, "stationary"), 0.09 / 0.975);
+  EXPECT_EQ(b.value[0], 1.25);
+  for (std::size_t k : {1u, 10u, 100u}) {
+    const double decay = std::exp(-0.975 * 0.02 * static_cast<double>(k));
+    EXPECT_DOUBLE_EQ(b.value[k], 1.25 * decay + (1.0 - decay) * 0.09 / 0.975);
+  }
+  // (1 + omega) rho^2 / B = 1/4, a quarter of which joins K.
+  config.noise.affine = 0.5;
+  b = bound("B3c");
+  EXPECT_TRUE(b.applicable());
+  EXPECT_DOUBLE_EQ(constant(b, "K"), 1.3125);
+  EXPECT_DOUBLE_EQ(constant(b, "Delta"), 1.0 - 0.02 * 1.3125);
+  config.schedule = {ScheduleKind::polynomial, 1.0, 0.5};
+  EXPECT_TRUE(failed(bound("B3c"), "constant step"));
+}
+
 TEST_F(HandComputed, B3dIsTheDiscreteRecursion) {
   const auto b = bound("B3d");
   EXPECT_EQ(b.speaks_of, "iterates");
@@ -278,6 +301,106 @@ TEST(B3p, IsExceededByTheStationaryMethodByThePredictedFactor) {
   EXPECT_EQ(evaluate_bound("B3", config, Objective(quadratic(moments.h)), empty_curve(config)).predicted_excess,
             b.predicted_excess);
   EXPECT_EQ(evaluate_bound("B3p", config, Objective(quadratic({1.5, 1.4})), empty_curve(config)).predicted_excess, 0.0);
+}
+
+// ---- the bounds of SDEs against O3
+
+/// E f of a model after each step: dM_j/dt = a_j M_j + c + sum_l b_l M_l by Runge-Kutta, 200 a step (relative error
+/// 2e-11).
+std::vector<double> exact_model(const Moments& moments, double r, std::uint64_t steps) {
+  const auto& c = moments.config;
+  const double n = c.workers.count, d = static_cast<double>(moments.h.size()), eta = moments.eta;
+  const double var = noise_variance(c.noise.law, c.noise.nu);
+  double omega = 0.0, additive = 0.0, affine = 0.0;
+  for (int i = 0; i < c.workers.count; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    const double w = compressor_omega(c, static_cast<int>(d), i), b = c.workers.batch[at], s = c.workers.scale[at];
+    omega += w / (n * n);
+    additive += (1.0 + w) * var * s * s / b / (n * n);
+    affine += (1.0 + w) * var * c.noise.affine * c.noise.affine / b / (n * n);
+  }
+  using Vector = std::vector<double>;
+  const auto rate = [&](const Vector& m) {
+    double g2 = 0.0;
+    for (std::size_t j = 0; j < m.size(); ++j) g2 += moments.h[j] * moments.h[j] * m[j];
+    Vector result;
+    for (std::size_t j = 0; j < m.size(); ++j) {
+      const double h = moments.h[j];
+      result.push_back((-2.0 * h * (1.0 + r * eta * h) + eta * omega * h * h) * m[j] +
+                       eta * (additive + affine * g2 / d));
+    }
+    return result;
+  };
+  const auto plus = [](Vector x, double t, const Vector& y) {
+    for (std::size_t j = 0; j < x.size(); ++j) x[j] += t * y[j];
+    return x;
+  };
+  Vector m(moments.h.size(), 1.0), result;
+  const double dt = eta / 200.0;
+  for (std::uint64_t k = 0;; ++k) {
+    double f = 0.0;
+    for (std::size_t j = 0; j < m.size(); ++j) f += 0.5 * moments.h[j] * m[j];
+    result.push_back(f);
+    if (k == steps) return result;
+    for (int i = 0; i < 200; ++i) {
+      const auto k1 = rate(m), k2 = rate(plus(m, dt / 2, k1)), k3 = rate(plus(m, dt / 2, k2)),
+                 k4 = rate(plus(m, dt, k3));
+      for (std::size_t j = 0; j < m.size(); ++j) m[j] += dt / 6.0 * (k1[j] + 2.0 * k2[j] + 2.0 * k3[j] + k4[j]);
+    }
+  }
+}
+
+TEST(B3c, IsAnIdentityForTheCurvatureSdeOfIsotropicQuadraticsAndNeverBelowItElsewhere) {
+  for (const auto& config : varied_configs()) {
+    if (!is_constant(config.schedule)) continue;
+    const auto curvature = model(config, ModelKind::curvature, 10);
+    for (const bool isotropic : {true, false}) {
+      const Moments moments{0.15, isotropic ? std::vector<double>(3, 1.5) : std::vector<double>{0.2, 1.0, 2.5}, config};
+      const auto exact = exact_model(moments, -0.5, 200);
+      const auto b = evaluate_bound("B3c", curvature, Objective(quadratic(moments.h)), empty_curve(config));
+      ASSERT_TRUE(b.applicable());
+      for (std::size_t k = 0; k <= 200; ++k) {
+        if (isotropic) expect_relative(b.value[k], exact[k], 1e-10);
+        EXPECT_GE(b.value[k], exact[k] * (1.0 - 1e-10)) << k;
+      }
+      if (!isotropic) {
+        EXPECT_GT(b.value[200], 1.01 * exact[200]);
+      }
+    }
+  }
+}
+
+TEST(B3p, IsAnIdentityForTheFirstOrderSdeOfIsotropicQuadraticsAndNeverBelowItElsewhere) {
+  for (const auto& config : varied_configs()) {
+    if (!is_constant(config.schedule) || config.noise.affine > 0.0) continue;
+    for (const bool isotropic : {true, false}) {
+      const Moments moments{0.15, isotropic ? std::vector<double>(3, 1.5) : std::vector<double>{0.2, 1.0, 2.5}, config};
+      const auto exact = exact_model(moments, 0.0, 200);
+      const auto b = evaluate_bound("B3p", config, Objective(quadratic(moments.h)), empty_curve(config));
+      ASSERT_TRUE(b.applicable());
+      for (std::size_t k = 0; k <= 200; ++k) {
+        if (isotropic) expect_relative(b.value[k], exact[k], 1e-10);
+        EXPECT_GE(b.value[k], exact[k] * (1.0 - 1e-10)) << k;
+      }
+    }
+  }
+}
+
+TEST(B3p, IsExceededByTheStationaryCurvatureSdeByTheFactorOfTheMethod) {
+  auto config = method(MethodKind::dcsgd, 0.2, 2, 1.0, 200);
+  set_rand_k(config, 1);
+  const Moments moments{0.2, {1.5, 1.5}, config};
+  const Objective objective(quadratic(moments.h));
+  const auto excess = [&](ModelKind kind, const char* theorem) {
+    return evaluate_bound(theorem, model(config, kind), objective, empty_curve(config)).predicted_excess;
+  };
+  const auto b = evaluate_bound("B3p", model(config, ModelKind::curvature), objective, empty_curve(config));
+  EXPECT_NEAR(b.predicted_excess, 0.925 / 0.775, 1e-15);
+  expect_relative(exact_model(moments, -0.5, 200).back() / b.value.back(), b.predicted_excess, 1e-9);
+  EXPECT_EQ(excess(ModelKind::hessian_aware, "B3p"), b.predicted_excess);  // has the moments of the method
+  EXPECT_EQ(excess(ModelKind::first_order, "B3p"), 0.0);
+  EXPECT_EQ(excess(ModelKind::second_order, "B3p"), 0.0);
+  EXPECT_EQ(excess(ModelKind::curvature, "B3c"), 0.0);
 }
 
 // ---- B4, B4Y, B4d
@@ -476,6 +599,51 @@ TEST(Assumptions, DeltaMustBePositiveAndTheMethodsOwnStabilityIsTold) {
   EXPECT_TRUE(evaluate_bound("B3p", config, objective, empty_curve(config)).applicable());
 }
 
+TEST(Assumptions, WhereDeltaFailsTheModelsOwnStabilityIsTold) {
+  auto config = method(MethodKind::dcsgd, 0.5, 1, 1.0);
+  config.compressor = {CompressorKind::bernoulli, 0, 0.2};  // omega = 4
+  const Objective objective(quadratic({0.1, 1.0}));
+  // O3 at h = 1: -2 (1 + r/2) + 2; at h = .1: -.2 (1 + r/20) + .02.
+  for (const auto& [kind, words] :
+       {std::pair{ModelKind::first_order,
+                  "and the first_order model itself is mean-square unstable: its rate per unit of "
+                  "time is 0"},
+        {ModelKind::second_order,
+         "though the second_order model itself is mean-square stable: its rate per unit of time "
+         "is -0.185"},
+        {ModelKind::curvature,
+         "and the curvature model itself is mean-square unstable: its rate per unit of time is 0.5"},
+        {ModelKind::hessian_aware,
+         "and the hessian_aware model itself is mean-square unstable: its factor a step is "
+         "1.25"}}) {
+    const auto b = evaluate_bound("B3", model(config, kind), objective, empty_curve(config));
+    ASSERT_TRUE(failed(b, "Delta > 0"));
+    EXPECT_NE(assumption(b, "Delta > 0")->detail.find(words), std::string::npos) << assumption(b, "Delta > 0")->detail;
+  }
+  // In one dimension affine noise adds eta (1 + omega) rho^2 h^2 = 2.5.
+  config.noise.affine = 1.0;
+  const auto b =
+      evaluate_bound("B3", model(config, ModelKind::first_order), Objective(quadratic({1.0})), empty_curve(config));
+  EXPECT_NE(assumption(b, "Delta > 0")->detail.find("is 2.5"), std::string::npos) << assumption(b, "Delta > 0")->detail;
+}
+
+TEST(Assumptions, ModelsAreJudgedByTheirMethod) {
+  const Objective objective(quadratic({1.0}));
+  const auto sgd = model(method(MethodKind::dsgd, 0.1, 1, 1.0), ModelKind::first_order);
+  const auto sign = model(method(MethodKind::dsignsgd, 0.1, 1, 1.0), ModelKind::first_order);
+  for (const char* theorem : {"B3", "B3p", "B3c", "B3d"}) {
+    const auto b = evaluate_bound(theorem, sgd, objective, empty_curve(sgd));
+    EXPECT_TRUE(b.applicable());
+    EXPECT_EQ(b.value,
+              evaluate_bound(theorem, method(MethodKind::dsgd, 0.1, 1, 1.0), objective, empty_curve(sgd)).value);
+  }
+  for (const char* theorem : {"B4", "B4Y", "B4d"})
+    EXPECT_TRUE(evaluate_bound(theorem, sign, objective, empty_curve(sign, 1.0)).applicable());
+  const auto b = evaluate_bound("B3", sign, objective, empty_curve(sign));
+  EXPECT_TRUE(failed(b, "method"));
+  EXPECT_EQ(assumption(b, "method")->detail, "the theorem is about DSGD and DCSGD, the curve is a model of DSignSGD");
+}
+
 TEST(Assumptions, NoiseVarianceMustBeFiniteForB3AndNeedNotForB4) {
   const Objective objective(quadratic({1.0}));
   auto config = method(MethodKind::dsgd, 0.1, 1, 1.0);
@@ -577,13 +745,15 @@ TEST(Schedules, B3dAllowsOneAndChecksItsLargestStep) {
 }
 
 TEST(Registry, KnowsEveryBoundItsAliasAndItsObject) {
-  ASSERT_EQ(bound_registry().size(), 6u);
+  ASSERT_EQ(bound_registry().size(), 7u);
   const Objective objective(quadratic({1.0}));
   for (const auto& info : bound_registry()) {
     const auto config = method(info.theorem[1] == '3' ? MethodKind::dsgd : MethodKind::dsignsgd, 0.1, 1, 1.0, 3);
     const auto b = evaluate_bound(info.theorem, config, objective, empty_curve(config, 1.0));
     EXPECT_EQ(b.theorem, info.theorem);
     EXPECT_EQ(b.speaks_of, info.speaks_of);
+    EXPECT_EQ(b.speaks_of == "sde", b.model.has_value());
+    EXPECT_EQ(b.model, info.model);
     EXPECT_TRUE(b.applicable()) << info.theorem;
     EXPECT_EQ(b.value[0], 0.5);
   }

@@ -389,6 +389,247 @@ TEST(Moments, AffineNoiseInManyDimensionsIsTrustedForSmallStepsOnly) {
   EXPECT_NE(m.reason.find("affine"), std::string::npos);
 }
 
+// ---- moments of models
+
+/// E X'^4 of X' = a + sqrt(b) xi: Gauss-Hermite with five nodes, exact to degree 9.
+double gaussian_fourth(double a, double b) {
+  const double node[] = {0.0, 1.3556261799742657, 2.8569700138728056};
+  const double weight[] = {8.0 / 15.0, 0.2220759220056126, 0.0112574113277207};
+  double sum = weight[0] * std::pow(a, 4.0);
+  for (int i = 1; i < 3; ++i)
+    for (const double sign : {-1.0, 1.0}) sum += weight[i] * std::pow(a + sign * std::sqrt(b) * node[i], 4.0);
+  return sum;
+}
+
+TEST(MomentsOfModels, AQuadraticIsDoubtfulExactlyWhereTheFourthMomentOfASubstepGrows) {
+  int doubtful = 0, fine = 0;
+  const std::pair<ModelKind, double> kinds[] = {
+      {ModelKind::first_order, 0.0}, {ModelKind::second_order, 0.5}, {ModelKind::curvature, -0.5}};
+  for (const auto& [kind, r] : kinds) {
+    for (const int n : {1, 4}) {
+      for (const double p : {0.05, 0.3, 0.75}) {
+        for (const double eta : {0.01, 0.1, 0.5, 1.0, 1.7, 2.3}) {
+          auto config = model(method(MethodKind::dcsgd, eta, 3, 1.0), kind, n);
+          config.compressor = {CompressorKind::bernoulli, 0, p};
+          double factor = 0.0;
+          for (const double h : {0.5, 1.0})
+            factor = std::max(factor, gaussian_fourth(1.0 - eta / n * h * (1.0 + r * eta * h),
+                                                      eta * eta * h * h * (1.0 / p - 1.0) / (3.0 * n)));
+          const auto m = moments(config, quadratic({0.5, 1.0}));
+          EXPECT_EQ(m.variance_exists, factor <= 1.0) << n << " " << p << " " << eta << " " << factor;
+          EXPECT_EQ(m.mean_is, MeanIs::expectation);
+          m.variance_exists ? ++fine : ++doubtful;
+          if (m.variance_exists) continue;
+          char number[48];
+          std::snprintf(number, sizeof number, "by the factor %.6g", factor);
+          EXPECT_NE(m.reason.find(number), std::string::npos) << m.reason << " " << number;
+          // rand_k has the same marginals: k = 1 of 20.
+          if (p != 0.05) continue;
+          auto rand_k = model(method(MethodKind::dcsgd, eta, 3, 1.0), kind, n);
+          set_rand_k(rand_k, 1);
+          std::vector<double> h(20, 0.5);
+          h[7] = 1.0;
+          EXPECT_EQ(moments(rand_k, quadratic(h)).reason, m.reason);
+        }
+      }
+    }
+  }
+  EXPECT_GT(doubtful, 30);
+  EXPECT_GT(fine, 30);
+}
+
+TEST(MomentsOfModels, TheMomentStepIsJudgedByItsOwnFactors) {
+  int doubtful = 0, fine = 0;
+  for (const int n : {1, 3}) {
+    for (const double p : {0.1, 0.6}) {
+      for (const double rho : {0.0, 1.5}) {
+        for (const double z : {1e-7, 0.01, 0.2, 0.7, 1.0, 1.6, 2.1}) {
+          auto config = model(method(MethodKind::dcsgd, z, 2, 1.0), ModelKind::hessian_aware, n);
+          config.compressor = {CompressorKind::bernoulli, 0, p};
+          config.noise.affine = rho;
+          // r = A^(1/n), u = |1 - z|^(1/n), and affine noise z^2 (rho^2/(p N)) (r - 1)/(A - 1)
+          const double A = (1.0 - z) * (1.0 - z) + z * z * (1.0 / p - 1.0) / 2.0;
+          const double r = std::pow(A, 1.0 / n), u = std::pow(std::fabs(1.0 - z), 1.0 / n);
+          const double factor = gaussian_fourth(u, r - u * u + z * z * rho * rho / p / 2.0 * (r - 1.0) / (A - 1.0));
+          EXPECT_EQ(moments(config, quadratic({1.0})).variance_exists, factor <= 1.0)
+              << n << " " << p << " " << rho << " " << z << " " << factor;
+          factor <= 1.0 ? ++fine : ++doubtful;
+        }
+      }
+    }
+  }
+  EXPECT_GT(doubtful, 10);
+  EXPECT_GT(fine, 10);
+}
+
+TEST(MomentsOfModels, Weak2IsAlsoJudgedByTheSde) {
+  auto config = model(method(MethodKind::dcsgd, 1.0, 1, 1.0), ModelKind::first_order);
+  config.compressor = {CompressorKind::bernoulli, 0, 1.0 / 1.57};  // omega = .57
+  // One Euler step to 0: 3 omega^2 = .975; the SDE: exp(-4 + 3.42); the second-order step, (.215 + .285 xi^2)^4: 1.07.
+  EXPECT_TRUE(moments(config, quadratic({1.0})).variance_exists);
+  config.model->integrator = IntegratorKind::weak2;
+  const auto m = moments(config, quadratic({1.0}));
+  double expected = 0.0, binomial = 1.0;
+  const double xi[] = {1.0, 1.0, 3.0, 15.0, 105.0};
+  for (int i = 0; i <= 4; ++i) {
+    expected += binomial * std::pow(0.215, 4 - i) * std::pow(0.285, i) * xi[i];
+    binomial = binomial * (4 - i) / (i + 1);
+  }
+  char number[32];
+  std::snprintf(number, sizeof number, "%.6g", expected);
+  EXPECT_FALSE(m.variance_exists);
+  EXPECT_NE(m.reason.find(number), std::string::npos) << m.reason << " " << number;
+  // The SDE alone: -4 (1 - .9) + 6 .18 omega/2 > 0 where eta h = 1.8 of the curvature model.
+  config = model(method(MethodKind::dcsgd, 1.8, 1, 1.0), ModelKind::curvature, 1000);
+  config.compressor = {CompressorKind::bernoulli, 0, 0.95};
+  config.model->integrator = IntegratorKind::weak2;
+  EXPECT_FALSE(moments(config, quadratic({1.0})).variance_exists);
+  config.eta = 0.2;
+  EXPECT_TRUE(moments(config, quadratic({1.0})).variance_exists);
+}
+
+TEST(MomentsOfModels, AffineNoiseInManyDimensionsIsBoundedByMinkowski) {
+  // Coordinates that are alike: E S'^2/S^2 is the same from everywhere.
+  for (const double eta : {0.05, 0.2, 0.5}) {
+    for (const double rho : {0.3, 1.0, 2.0}) {
+      auto config = model(method(MethodKind::dsgd, eta, 1, 1.0), ModelKind::first_order, 2);
+      config.noise.affine = rho;
+      if (!moments(config, quadratic({1.0, 1.0})).variance_exists) continue;
+      // x' = a x + sqrt(kappa) |x| xi: E|x'|^4 = (a^2 + 2 kappa)^2 + 4 a^2 kappa + 4 kappa^2 for |x| = 1.
+      const double a = 1.0 - eta / 2.0, kappa = eta * eta * rho * rho / 2.0 / 2.0;
+      EXPECT_LE(std::pow(a * a + 2.0 * kappa, 2.0) + 4.0 * a * a * kappa + 4.0 * kappa * kappa, 1.0) << eta << rho;
+    }
+  }
+  auto config = model(method(MethodKind::dsgd, 0.05, 1, 1.0), ModelKind::first_order, 2);
+  config.noise.affine = 1.0;
+  EXPECT_TRUE(moments(config, quadratic({1.0, 1.0})).variance_exists);
+  config.eta = 1.5;
+  EXPECT_FALSE(moments(config, quadratic({1.0, 1.0})).variance_exists);
+  EXPECT_NE(moments(config, quadratic({1.0, 1.0})).reason.find("affine"), std::string::npos);
+}
+
+/// E S'^2/S^2 of one substep of a bernoulli(p) model without noise in two dimensions, on a grid of the normals.
+double growth_of_substep(const Objective& f, const std::vector<double>& x, const CurveConfig& config) {
+  const double eta = config.eta, n = config.model->substeps, omega = 1.0 / config.compressor.p - 1.0;
+  const auto g = f.gradient(x);
+  std::vector<double> drift(2), move(2);
+  for (std::size_t j = 0; j < 2; ++j) {
+    // H g by differences; hessian_aware: f is separable, so h is the same at unit gradient.
+    std::vector<double> up = x, down = x;
+    const bool aware = config.model->kind == ModelKind::hessian_aware;
+    const double reach = 1e-4;
+    for (std::size_t l = 0; l < 2; ++l) {
+      const double along = aware ? (l == j ? 1.0 : 0.0) : g[l] / std::hypot(g[0], g[1]);
+      up[l] += reach * along;
+      down[l] -= reach * along;
+    }
+    const double bent = (f.gradient(up)[j] - f.gradient(down)[j]) / (2.0 * reach);
+    if (aware) {
+      const double z = eta * bent, A = (1.0 - z) * (1.0 - z) + z * z * omega;
+      const double u = std::pow(std::fabs(1.0 - z), 1.0 / n), r = std::pow(A, 1.0 / n);
+      drift[j] = (1.0 - u) * g[j] / bent;
+      move[j] = std::sqrt(std::max(0.0, r - u * u)) * std::fabs(g[j] / bent);
+    } else {
+      const double r = config.model->kind == ModelKind::second_order ? 0.5
+                       : config.model->kind == ModelKind::curvature  ? -0.5
+                                                                     : 0.0;
+      drift[j] = eta / n * (g[j] + r * eta * bent * std::hypot(g[0], g[1]));
+      move[j] = eta * std::sqrt(omega / n) * std::fabs(g[j]);
+    }
+  }
+  double sum = 0.0, total = 0.0;
+  for (int i = -14; i <= 14; ++i) {
+    for (int j = -14; j <= 14; ++j) {
+      const double a = 0.5 * i, b = 0.5 * j, weight = std::exp(-0.5 * (a * a + b * b));
+      sum += weight * std::pow(f.suboptimality({x[0] - drift[0] + move[0] * a, x[1] - drift[1] + move[1] * b}), 2.0);
+      total += weight;
+    }
+  }
+  return sum / total / std::pow(f.suboptimality(x), 2.0);
+}
+
+TEST(MomentsOfModels, SmoothObjectivesAreTrustedOnlyWhereNoSubstepCanIncreaseTheSecondMoment) {
+  auto least_squares = simple(ObjectiveKind::least_squares, {1.0, 1.0});
+  least_squares.rows = 10;
+  auto logistic = simple(ObjectiveKind::logistic, {1.0, 1.0});
+  logistic.rows = 30;
+  logistic.lam = 0.1;
+  std::mt19937_64 engine(4);
+  std::normal_distribution<double> normal(0.0, 2.0);
+  int trusted = 0, doubted = 0;
+  for (const auto& objective : {least_squares, logistic, simple(ObjectiveKind::sine_pl, {1.0, 1.0})}) {
+    const Objective f(objective);
+    for (const auto kind :
+         {ModelKind::first_order, ModelKind::second_order, ModelKind::curvature, ModelKind::hessian_aware}) {
+      if (kind == ModelKind::hessian_aware && objective.kind != ObjectiveKind::sine_pl) continue;
+      for (const double p : {0.3, 0.9}) {
+        for (const double z : {0.02, 0.1, 0.3, 0.6, 0.9, 1.3, 1.9}) {
+          for (const int n : {1, 3}) {
+            auto config = model(method(MethodKind::dcsgd, z / *f.constants().L.value, 1, 1.0), kind, n);
+            config.compressor = {CompressorKind::bernoulli, 0, p};
+            if (!moments_of(config, f).variance_exists) {
+              ++doubted;
+              continue;
+            }
+            ++trusted;
+            for (int i = 0; i < 8; ++i) {
+              std::vector<double> x = f.x_star();
+              for (double& v : x) v += normal(engine);
+              EXPECT_LE(growth_of_substep(f, x, config), 1.0 + 1e-9) << z << " " << n << " " << p;
+            }
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(trusted, 30);
+  EXPECT_GT(doubted, 30);
+}
+
+TEST(MomentsOfModels, HaveNoTailsWhateverTheLaw) {
+  auto config = method(MethodKind::dsgd, 0.01, 1, 1.0);
+  config.noise.law = LawKind::student_t;
+  config.noise.nu = 2.5;
+  EXPECT_FALSE(moments(config, quadratic({1.0})).variance_exists);
+  for (const auto kind :
+       {ModelKind::first_order, ModelKind::second_order, ModelKind::curvature, ModelKind::hessian_aware}) {
+    const auto m = moments(model(config, kind), quadratic({1.0}));
+    EXPECT_TRUE(m.mean_exists && m.variance_exists && m.reason.empty());
+    // Even of cosh E S is not infinite but restricted: the law of the increments is normal.
+    EXPECT_EQ(moments(model(config, kind), simple(ObjectiveKind::cosh, {1.0})).mean_is, MeanIs::restricted);
+  }
+}
+
+TEST(MomentsOfModels, SuperQuadraticObjectivesGiveRestrictedMeansUnlessNothingIsRandomOrSignsBoundIt) {
+  for (const auto kind : {ObjectiveKind::quartic, ObjectiveKind::cosh}) {
+    const auto objective = simple(kind, {1.0, 1.0});
+    const auto of = [&](const CurveConfig& config) {
+      return moments(model(config, ModelKind::first_order), objective);
+    };
+    EXPECT_EQ(of(method(MethodKind::dsgd, 0.01, 1, 0.0)).mean_is, MeanIs::expectation);
+    EXPECT_EQ(of(method(MethodKind::dsgd, 0.01, 1, 1.0)).mean_is, MeanIs::restricted);
+    auto config = method(MethodKind::dcsgd, 0.01, 1, 0.0);
+    set_rand_k(config, 1);  // the method is bounded, its model is not
+    EXPECT_EQ(moments(config, objective).mean_is, MeanIs::expectation);
+    EXPECT_EQ(of(config).mean_is, MeanIs::restricted);
+    config = method(MethodKind::dsgd, 0.01, 1, 0.0);
+    config.noise.affine = 0.1;
+    EXPECT_EQ(of(config).mean_is, MeanIs::restricted);
+    for (const auto model_kind :
+         {ModelKind::first_order, ModelKind::second_order, ModelKind::curvature, ModelKind::hessian_aware}) {
+      auto sign = model(method(MethodKind::dsignsgd, 0.01, 1, 1.0), model_kind);
+      sign.noise = {LawKind::student_t, 1.0, 0.0, 1.0};
+      const auto m = moments(sign, objective);
+      EXPECT_TRUE(m.mean_exists && m.variance_exists && m.reason.empty());
+      EXPECT_EQ(m.mean_is, MeanIs::expectation);
+      if (model_kind == ModelKind::hessian_aware) continue;
+      sign.model->integrator = IntegratorKind::weak2;
+      EXPECT_EQ(moments(sign, objective).mean_is,
+                kind == ObjectiveKind::cosh ? MeanIs::restricted : MeanIs::expectation);
+    }
+  }
+}
+
 TEST(Moments, ADecayingScheduleIsJudgedByItsLargestStep) {
   auto config = method(MethodKind::dcsgd, 1.0, 1, 1.0);
   config.compressor = {CompressorKind::bernoulli, 0, 0.1};

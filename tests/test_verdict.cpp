@@ -37,7 +37,11 @@ struct Case {
     curve.name = config.curve = "curve";
     curve.paths = n;
     config.theorem = bound.theorem = theorem;
-    bound.speaks_of = theorem == "B3d" || theorem == "B4d" ? "iterates" : "sde";
+    for (const auto& info : bound_registry()) {
+      if (info.theorem != theorem) continue;
+      bound.speaks_of = info.speaks_of;
+      bound.model = info.model;
+    }
     for (const auto& at : checkpoints) {
       curve.step.push_back(at.step);
       curve.finite.push_back(n - at.diverged);
@@ -380,6 +384,53 @@ TEST(RoundingLevel, HasTheDocumentedValues) {
   EXPECT_NEAR(root_in_eps(1.0), 2.0 / std::sqrt(1.2) + std::sqrt(2.0 * L), 1e-9);
 }
 
+TEST(RoundingLevel, OfModelsIsThatOfTheirSubsteps) {
+  constexpr double eps = 0x1p-24;
+  const auto quiet = method(MethodKind::dsgd, 0.1, 1, 0.0);
+  const Objective two(quadratic({1.0, 1e-4}));
+  // eta h = 1e-5 against 64 eps = 3.8e-6: three substeps a step are too many. Noise dithers from 4 eps on: its move is
+  // eta sigma/sqrt(N n).
+  EXPECT_LT(rounding_level(quiet, two, eps), 1e-37);
+  EXPECT_LT(rounding_level(model(quiet, ModelKind::first_order, 2), two, eps), 1e-37);
+  EXPECT_DOUBLE_EQ(rounding_level(model(quiet, ModelKind::first_order, 3), two, eps), 4.0 * 0.5 * 1e-4);
+  const auto dithered = [&](int n) {
+    auto config = method(MethodKind::dsgd, 0.1, 4, 1e-5);
+    return rounding_level(model(config, ModelKind::first_order, n), two, eps) < 1e-37;
+  };
+  const int most = static_cast<int>(std::pow(0.1 * 1e-5 / 2.0 / (4.0 * eps), 2.0));
+  EXPECT_TRUE(dithered(most));
+  EXPECT_FALSE(dithered(most + 1));
+  // DSignSGD: normal moves of eta sqrt(Q/(N n)), not signs of eta/N.
+  const Objective one(quadratic({1.0}));
+  const auto sign = method(MethodKind::dsignsgd, 1e-5, 4, 1.0);
+  EXPECT_DOUBLE_EQ(rounding_level(sign, one, eps), 2.0);
+  EXPECT_LT(rounding_level(model(sign, ModelKind::first_order), one, eps), 1e-37);
+  EXPECT_DOUBLE_EQ(rounding_level(model(sign, ModelKind::first_order, 1000), one, eps), 2.0);
+  // Far from the linear regime Q is 0 and the drift counts, eta/n against 64 eps.
+  EXPECT_DOUBLE_EQ(
+      rounding_level(model(method(MethodKind::dsignsgd, 1e-5, 4, 1e-6), ModelKind::first_order, 3), one, eps), 2.0);
+  EXPECT_LT(rounding_level(model(method(MethodKind::dsignsgd, 1e-5, 4, 1e-6), ModelKind::first_order, 2), one, eps),
+            1e-37);
+  // x* != 0.
+  auto config = simple(ObjectiveKind::least_squares, {0.0, 0.0});
+  config.rows = 5;
+  const Objective data(config);
+  const double mu = *data.constants().mu.value, L = *data.constants().L.value;
+  const auto root_in_eps = [&](const CurveConfig& curve) {
+    return std::sqrt(rounding_level(curve, data, eps)) / (eps * std::hypot(data.x_star()[0], data.x_star()[1]));
+  };
+  const auto sgd = [](double sigma) { return method(MethodKind::dsgd, 0.1, 1, sigma); };
+  EXPECT_NEAR(root_in_eps(model(sgd(0.0), ModelKind::first_order, 5)),
+              1.0 / ((0.02 - eps / mu) * std::sqrt(2.0 * mu)) + std::sqrt(2.0 * L), 1e-8);
+  EXPECT_NEAR(root_in_eps(model(sgd(1.0), ModelKind::first_order, 5)), 2.0 / std::sqrt(0.24) + std::sqrt(2.0 * L),
+              1e-8);
+  EXPECT_NEAR(root_in_eps(model(sgd(1.0), ModelKind::curvature, 5)),
+              2.0 / std::sqrt(0.24 * (1.0 - 0.05 * L)) + std::sqrt(2.0 * L), 1e-8);
+  // m_j = l grad_j f near the optimum.
+  EXPECT_NEAR(root_in_eps(model(method(MethodKind::dsignsgd, 0.1, 1, 1.0), ModelKind::first_order, 5)),
+              2.0 / std::sqrt(0.24 * std::sqrt(2.0 / std::numbers::pi)) + std::sqrt(2.0 * L), 1e-8);
+}
+
 TEST(Verdict, FewerThan32FinitePathsAreInconclusive) {
   const std::vector<At> good{{0, 1.0, 0.0, 1.0}, {5, 0.1, 0.01, 0.5}}, bad{{0, 1.0, 0.0, 1.0}, {5, 5.0, 0.01, 0.5}};
   EXPECT_EQ(Case(31, good).judge().verdict, Expectation::inconclusive);
@@ -517,6 +568,81 @@ TEST(Verdict, ReasonsTellTheRegimeAndTheObjectOfTheTheorem) {
   EXPECT_EQ(verdicts[2].reason, iterates.reason);
   b3p.bound.predicted_excess = std::numeric_limits<double>::infinity();
   expect_contains(b3p.judge().reason, "not mean-square stable");
+}
+
+TEST(Verdict, ReasonsOfModelsTellWhetherTheyAreTheObjectOfTheTheorem) {
+  const auto reason = [](const std::string& theorem, ModelKind kind, double excess = 0.0) {
+    Case c(100, {{0, 1.0, 0.0, 1.0}, {40, 0.0105, 0.0001, 0.0100}}, theorem);
+    c.curve_config = model(noisy(), kind, 4);
+    c.bound.predicted_excess = excess;
+    return c.judge().reason;
+  };
+  expect_contains(
+      reason("B3", ModelKind::curvature),
+      "is above the bound 0.01; the theorem speaks of the first_order SDE; this is the curvature model, which "
+      "exceeds it by 5%");
+  expect_contains(reason("B3c", ModelKind::first_order),
+                  "the theorem speaks of the curvature SDE; this is the first_order model, which exceeds it by 5%");
+  expect_contains(reason("B3d", ModelKind::hessian_aware),
+                  "the theorem speaks of the iterates; this is the hessian_aware model, which exceeds it by 5%");
+  expect_contains(
+      reason("B3", ModelKind::first_order),
+      "exceeds the bound 0.01 by 5%; this is the theorem's own object, the first_order SDE: what is left to "
+      "check is its integrator, euler_maruyama with 4 substeps a step");
+  expect_contains(reason("B3p", ModelKind::curvature, 1.0526),
+                  "the stationary level of the curvature SDE exceeds it by the factor Delta/(Delta - eta h/2) = 1.053");
+  expect_contains(reason("B3p", ModelKind::curvature, std::numeric_limits<double>::infinity()),
+                  "the model is not mean-square stable");
+  Case method(100, {{0, 1.0, 0.0, 1.0}, {40, 0.0105, 0.0001, 0.0100}}, "B3c");
+  method.curve_config = noisy();
+  expect_contains(method.judge().reason, "the theorem speaks of the curvature SDE; the method exceeds it by 5%");
+  // The linear regime explains more than whose object it is.
+  Case b4(100, {{0, 1.0, 0.0, 1.0}, {40, 0.0123, 0.0005, 0.0100}}, "B4");
+  b4.curve_config = model(noisy(MethodKind::dsignsgd), ModelKind::first_order);
+  b4.curve.regime[1] = 0.41;
+  expect_contains(b4.judge().reason, "is not in that linear regime");
+  EXPECT_EQ(b4.judge().reason.find("own object"), std::string::npos);
+}
+
+TEST(Verdict, TheSameTheoremIsQuotedForItsOwnObject) {
+  const auto judged = [](const std::string& theorem, double bound, const std::string& curve,
+                         std::optional<ModelKind> kind = {}, const std::string& of = "sgd") {
+    Case c(100, {{0, 1.0, 0.0, 1.0}, {40, 0.0105, 0.0001, bound}}, theorem);
+    c.curve_config = kind ? model(noisy(), *kind, 4, of) : noisy();
+    c.config.curve = curve;
+    return c.judge();
+  };
+  std::vector<Verdict> verdicts{judged("B3", 0.01, "sgd"),
+                                judged("B3d", 0.012, "sgd"),
+                                judged("B3", 0.012, "its SDE", ModelKind::first_order),
+                                judged("B3", 0.012, "its curvature", ModelKind::curvature),
+                                judged("B3p", 0.012, "its SDE", ModelKind::first_order),
+                                judged("B3", 0.012, "another SDE", ModelKind::first_order, "dcsgd"),
+                                judged("B3d", 0.01, "its curvature", ModelKind::curvature),
+                                judged("B3c", 0.01, "its curvature", ModelKind::curvature)};
+  const auto before = verdicts;
+  cross_reference(verdicts);
+  EXPECT_EQ(verdicts[0].reason, before[0].reason + "; B3d holds; B3 holds for the first_order model 'its SDE'");
+  EXPECT_EQ(verdicts[6].reason, before[6].reason + "; B3c is violated; B3d holds for the method 'sgd'");
+  for (const std::size_t i : {1u, 2u, 3u, 4u, 5u, 7u}) EXPECT_EQ(verdicts[i].reason, before[i].reason) << i;
+}
+
+TEST(Verdict, ModelsOfSignMethodsAreNoLattice) {
+  // As in ZeroVarianceOfSignMethodsIsBoundedByTheFarthestThatTheyCanGet, but nothing bounds a normal increment.
+  Case c(1000, {{0, 1.0, 0.0, 1.0}, {1, 0.5, 0.0, 0.6}});
+  c.curve.time = {0.0, 0.5};
+  c.bound.constants = {{"L", 2.0}, {"d", 4.0}};
+  c.curve_config = noisy(MethodKind::dsignsgd);
+  EXPECT_LT(c.judge().upper[1], 0.6);
+  EXPECT_GT(c.judge().upper[1], 0.51);
+  c.curve_config = model(c.curve_config, ModelKind::first_order);
+  EXPECT_EQ(c.judge().upper[1], 0.5);
+  EXPECT_EQ(c.judge().verdict, Expectation::holds);  // 1000 paths: what was not seen is rarer than the margin
+  // Without noise Q is I where grad f is 0: not known to be deterministic.
+  c.curve_config = method(MethodKind::dsignsgd, 0.1, 1, 0.0);
+  EXPECT_EQ(Case(c).judge().lower[1], 0.5);
+  c.curve_config = model(c.curve_config, ModelKind::first_order);
+  EXPECT_LT(c.judge().lower[1], 0.5);
 }
 
 TEST(Verdict, ExpectationsAreCompared) {
