@@ -238,8 +238,8 @@ struct Case {
       : name(from.name),
         experiment(parse_experiment(from.text, "verify: " + from.name)),
         objective(experiment.objective),
-        single(experiment, experiment.curves.front(), objective),
-        wide(experiment, experiment.curves.front(), objective) {}
+        single(experiment, experiment.curves.back(), objective),
+        wide(experiment, experiment.curves.back(), objective) {}
   Case(const Case&) = delete;
   Case& operator=(const Case&) = delete;
 
@@ -305,7 +305,7 @@ void each_combination(Use&& use) {
             if (sign && compressor != CompressorKind::identity) continue;
             for (const bool affine : {false, true}) {
               for (const bool track : {false, true}) {
-                CurveConfig curve = experiment.curves.front();
+                CurveConfig curve = experiment.curves.back();
                 curve.noise.law = law.kind;
                 curve.noise.nu = law.nu;
                 curve.noise.affine = affine ? 0.5 : 0.0;
@@ -469,7 +469,7 @@ class Verification {
     if (difference.empty()) difference = on_cpu<double>(c);
     if (!difference.empty()) return failed(difference);
     return passed(fmt::format("d = {}, {} paths, {} steps", c.experiment.objective.dim,
-                              c.experiment.curves.front().paths, c.experiment.curves.front().steps));
+                              c.experiment.curves.back().paths, c.experiment.curves.back().steps));
   }
 
   template <class R>
@@ -911,6 +911,52 @@ std::vector<VerifyExperiment> verify_experiments() {
       "kind = \"logistic\"\ndim = 5\nrows = 19\nlam = 0.1", t("5.0") + "\naffine = 0.2", "count = 2", bernoulli);
   add("logistic d = 100, gaussian", "paths = 65\nsteps = 6", "kind = \"logistic\"\ndim = 100\nrows = 37\nlam = 0.1", "",
       "", dsgd + polynomial);
+  // SDE models, of the curve above them.
+  const auto model = [](const std::string& method, const std::string& kind, int substeps,
+                        const std::string& more = "") {
+    return method + "\n[[curve]]\nname = \"model\"\nof = \"c\"\nmodel = \"" + kind +
+           "\"\nsubsteps = " + std::to_string(substeps) + "\n" + more;
+  };
+  const std::string weak2 = "integrator = \"weak2\"\n";
+  const std::string tracked = "[[bound]]\ntheorem = \"B4Y\"\ncurve = \"model\"\n";
+  add("model: first_order, quadratic d = 1", "paths = 257\nsteps = 20", quadratic(1), "", "",
+      model(dsgd + polynomial, "first_order", 3));
+  add("model: second_order, quartic d = 2, 3 workers", "paths = 70\nsteps = 12", "kind = \"quartic\"\ndim = 2",
+      "scale = 0.5", "count = 3", model(dsgd + polynomial, "second_order", 2));
+  add("model: curvature, cosh d = 5, rand_k", "paths = 70\nsteps = 10", "kind = \"cosh\"\ndim = 5\nstart = 0.5",
+      "scale = 0.2", "count = 2", model(rand_k(2), "curvature", 4));
+  add("model: second_order, sine_pl d = 7, affine, rand_k, weak2", "paths = 70\nsteps = 8",
+      "kind = \"sine_pl\"\ndim = 7", "affine = 0.4", "count = 2\nk = [3, 7]\nscale = [0.5, 1.0]",
+      model(rand_k(3) + polynomial, "second_order", 2, weak2));
+  add("model: curvature, saddle d = 3, bernoulli, weak2", "paths = 70\nsteps = 8",
+      "kind = \"saddle\"\ndim = 3\neigenvalues = [-1.0, 0.5, -2.0]\nlam = 0.8\nstart = [0.1, 1.0, -0.2]", "scale = 0.1",
+      "", model(bernoulli, "curvature", 3, weak2));
+  add("model: first_order, quadratic d = 33, t 5, bernoulli", "paths = 70\nsteps = 8", quadratic(33), t("5.0"),
+      "count = 2", model(bernoulli, "first_order", 2));
+  add("model: first_order of sign, quadratic d = 2, t 1, affine, tracked", "paths = 70\nsteps = 10", quadratic(2),
+      t("1.0") + "\naffine = 0.3", "count = 2\nscale = [0.5, 1.5]", model(sign, "first_order", 2, tracked));
+  add("model: second_order of sign, cosh d = 3, t 0.5, weak2", "paths = 70\nsteps = 8",
+      "kind = \"cosh\"\ndim = 3\nstart = 0.5", t("0.5"), "count = 2\nscale = [0.0, 1.0]",
+      model(sign + polynomial, "second_order", 2, weak2));
+  add("model: curvature of sign, logistic d = 5, gaussian, weak2", "paths = 70\nsteps = 6",
+      "kind = \"logistic\"\ndim = 5\nrows = 19\nlam = 0.1", "", "count = 3", model(sign, "curvature", 2, weak2));
+  add("model: second_order, logistic d = 9, affine, rand_k, weak2", "paths = 70\nsteps = 5",
+      "kind = \"logistic\"\ndim = 9\nrows = 11\nlam = 0.1", "affine = 0.2", "count = 2",
+      model(rand_k(4), "second_order", 2, weak2));
+  add("model: second_order, least_squares d = 9, multivariate_t, bernoulli, weak2", "paths = 70\nsteps = 5",
+      "kind = \"least_squares\"\ndim = 9\nrows = 23\nrank = 5", multivariate, "count = 2",
+      model(bernoulli, "second_order", 2, weak2));
+  add("model: curvature, quadratic d = 130, affine, rand_k, weak2", "paths = 65\nsteps = 3", quadratic(130),
+      "affine = 0.3", "count = 2", model(rand_k(30), "curvature", 2, weak2));
+  add("model: hessian_aware, quadratic d = 4, rand_k", "paths = 70\nsteps = 12", quadratic(4), "", "count = 2",
+      model(rand_k(2) + polynomial, "hessian_aware", 2));
+  add("model: hessian_aware, saddle d = 3, affine, bernoulli", "paths = 70\nsteps = 10",
+      "kind = \"saddle\"\ndim = 3\neigenvalues = [-1.0, 0.5, -2.0]\nlam = 0.8\nstart = [0.1, 1.0, -0.2]",
+      "affine = 0.2", "", model(bernoulli, "hessian_aware", 3));
+  add("model: hessian_aware of sign, quadratic d = 64, multivariate_t", "paths = 65\nsteps = 5", quadratic(64),
+      multivariate, "count = 2", model(sign, "hessian_aware", 1));
+  add("model: diverging", "paths = 97\nsteps = 20\nlimit = 1e6", "kind = \"quartic\"\ndim = 3", "scale = 3.0",
+      "count = 2", model("method = \"dsgd\"\neta = 0.2", "first_order", 1));
   return all;
 }
 

@@ -8,13 +8,13 @@
 
 namespace pathbound {
 
-/// An experiment of one curve ready for simulate_cpu.
+/// An experiment of one curve, or of a curve and a model of it, ready for simulate_cpu: the last curve.
 template <class R>
 struct Prepared {
   explicit Prepared(const std::string& text)
       : experiment(parse_experiment(text, "test.toml")),
         objective(experiment.objective),
-        curve(experiment, experiment.curves.front(), objective) {}
+        curve(experiment, experiment.curves.back(), objective) {}
   SimResult run(Isa isa, int threads) const {
     SimOptions options;
     options.isa = isa;
@@ -38,6 +38,12 @@ struct Setting {
     return text_of(precision, top, objective, noise, workers, curve);
   }
 };
+
+/// The text of a curve and of an SDE model of it.
+inline std::string with_model(const std::string& curve, const std::string& kind, int substeps, bool weak2 = false) {
+  return curve + "\n[[curve]]\nname = \"model\"\nof = \"c\"\nmodel = \"" + kind +
+         "\"\nsubsteps = " + std::to_string(substeps) + (weak2 ? "\nintegrator = \"weak2\"" : "");
+}
 
 /// Every objective, law, compressor, method, schedule and form of the loops at least once, with awkward sizes.
 inline std::vector<Setting> settings() {
@@ -90,6 +96,25 @@ inline std::vector<Setting> settings() {
       {"paths = 33\nsteps = 20", "kind = \"logistic\"\ndim = 5\nrows = 19\nlam = 0.1", t5 + "\naffine = 0.2",
        "count = 2", bernoulli},
       {"paths = 2100\nsteps = 4", "kind = \"logistic\"\ndim = 2\nrows = 5\nlam = 0.1", mt, "count = 2", sign},
+      // SDE models.
+      {"paths = 5001\nsteps = 9", quadratic(1), "", "", with_model(dsgd + polynomial, "first_order", 3)},
+      {"paths = 33\nsteps = 9", quadratic(7), "affine = 0.5", "count = 3\nbatch = [1, 2, 3]",
+       with_model(rand_k(3) + polynomial, "second_order", 2, true)},
+      {"paths = 100\nsteps = 5", quadratic(65), t5, "count = 2", with_model(rand_k(30), "curvature", 4)},
+      {"paths = 33\nsteps = 9", "kind = \"cosh\"\ndim = 9\nstart = 0.5", "scale = 0.2", "count = 2",
+       with_model(bernoulli, "curvature", 2, true)},
+      {"paths = 31\nsteps = 9", "kind = \"sine_pl\"\ndim = 4", t2, "count = 2\nscale = [0.0, 1.5]",
+       with_model(sign + polynomial, "second_order", 2, true)},
+      {"paths = 200\nsteps = 9", "kind = \"quartic\"", half + "\naffine = 0.2", "", with_model(sign, "first_order", 2)},
+      {"paths = 65\nsteps = 5", "kind = \"logistic\"\ndim = 5\nrows = 19\nlam = 0.1", t1, "count = 2",
+       with_model(sign, "curvature", 2, true)},
+      {"paths = 33\nsteps = 5", "kind = \"least_squares\"\ndim = 9\nrows = 23\nrank = 5", mt, "count = 2",
+       with_model(rand_k(4), "second_order", 2, true)},
+      {"paths = 333\nsteps = 20\nlimit = 1e6", "kind = \"quartic\"\ndim = 3", "scale = 3.0", "count = 2",
+       with_model("method = \"dsgd\"\neta = 0.2", "first_order", 1)},
+      {"paths = 33\nsteps = 9", "kind = \"saddle\"\ndim = 3\neigenvalues = [-1.0, 0.5, -2.0]\nlam = 0.8\nstart = 0.3",
+       "affine = 0.1", "", with_model(bernoulli + polynomial, "hessian_aware", 3)},
+      {"paths = 33\nsteps = 9", quadratic(5), mt, "count = 2", with_model(sign, "hessian_aware", 1)},
   };
 }
 

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "host/engine.hpp"
@@ -322,15 +323,17 @@ TEST(VerifyExperiments, CoverEveryComponent) {
   std::set<CompressorKind> compressors;
   std::set<ScheduleKind> schedules;
   std::set<int> dims, workers;
+  std::set<std::tuple<ModelKind, IntegratorKind, MethodKind>> models;
   bool affine = false, tracked = false, lists = false, diverging = false;
   for (const VerifyExperiment& from : verify_experiments()) {
     SCOPED_TRACE(from.text);
     const Experiment experiment = parse_experiment(from.text, from.name);
-    ASSERT_EQ(experiment.curves.size(), 1u);
-    const CurveConfig& curve = experiment.curves.front();
+    ASSERT_LE(experiment.curves.size(), 2u);
+    const CurveConfig& curve = experiment.curves.back();
     EXPECT_NE(curve.paths % block_paths, 0u);
     objectives.insert(experiment.objective.kind);
     methods.insert(curve.method);
+    if (curve.model) models.insert({curve.model->kind, curve.model->integrator, curve.method});
     laws.insert(
         {curve.noise.law, curve.noise.law == LawKind::student_t ? static_cast<int>(t_form(curve.noise.nu)) : 0});
     compressors.insert(curve.compressor.kind);
@@ -352,6 +355,12 @@ TEST(VerifyExperiments, CoverEveryComponent) {
   EXPECT_EQ(laws.size(), law_registry().size() + 3);
   EXPECT_EQ(compressors.size(), compressor_registry().size());
   EXPECT_EQ(schedules.size(), schedule_registry().size());
+  for (const MethodKind method : {MethodKind::dcsgd, MethodKind::dsignsgd}) {
+    for (const ModelKind kind : {ModelKind::second_order, ModelKind::curvature})
+      EXPECT_EQ(models.count({kind, IntegratorKind::weak2, method}), 1u);
+    EXPECT_EQ(models.count({ModelKind::first_order, IntegratorKind::euler_maruyama, method}), 1u);
+    EXPECT_EQ(models.count({ModelKind::hessian_aware, IntegratorKind::moment, method}), 1u);
+  }
   for (const int dim : {1, 2, 3, 4, 5, 8, 31, 33, 64, 65, 100, 130}) EXPECT_EQ(dims.count(dim), 1u) << dim;
   EXPECT_GE(workers.size(), 4u);
   EXPECT_TRUE(affine && tracked && lists && diverging);

@@ -45,6 +45,14 @@ std::vector<Setting> tile_settings() {
     all.push_back(
         {top, quadratic(d), t3, "", "method = \"dcsgd\"\neta = 0.01\ncompressor = { kind = \"bernoulli\", p = 0.4 }"});
   }
+  for (const int d : {1, 2, 3, 4, 17, 32, 33, 64, 66, 131}) {
+    const std::string top = "paths = 70\nsteps = 3\ncheckpoint_steps = [1, 3]";
+    const std::string rand_k =
+        "method = \"dcsgd\"\neta = 0.01\ncompressor = { kind = \"rand_k\", k = " + std::to_string((d + 2) / 3) + " }";
+    all.push_back({top, quadratic(d), "affine = 0.3", "count = 3", with_model(rand_k, "second_order", 2, true)});
+    all.push_back({top, quadratic(d), t3, "count = 2", with_model(sign, "first_order", 3)});
+    all.push_back({top, quadratic(d), t3, "", with_model(rand_k, "hessian_aware", 2)});
+  }
   for (const std::string objective : {"quartic", "cosh", "sine_pl"})
     for (const std::string law : {"", "law = \"student_t\"\nnu = 1.0"})
       all.push_back(
@@ -89,6 +97,14 @@ TEST(Cuda, EveryKernelAtEveryTileGivesTheBitsOfTheCpu) {
 }
 
 /// At d = 9 the tiles go through memory (1, 2), four (4), two (8) and one (16, 32) coordinates a lane.
+/// The models of a curve that go through every form of their step.
+std::vector<std::string> models_of(const std::string& method, bool separable) {
+  std::vector<std::string> all = {with_model(method, "first_order", 2), with_model(method, "second_order", 2, true),
+                                  with_model(method, "curvature", 3, true)};
+  if (separable) all.push_back(with_model(method, "hessian_aware", 2));
+  return all;
+}
+
 template <class R>
 void expect_every_combination_agrees(const std::string& precision) {
   const std::string nine[] = {
@@ -107,15 +123,25 @@ void expect_every_combination_agrees(const std::string& precision) {
   for (const std::string& objective : nine) {
     for (const std::string& law : laws) {
       for (const std::string& method : methods) {
-        const std::string text =
-            text_of(precision, "paths = 33\nsteps = 4", objective + "dim = 9", law, "count = 2", method);
-        SCOPED_TRACE(text);
-        Prepared<R> prepared(text);
-        const SimResult expected = cpu(prepared);
-        for (const int tile : {1, 2, 4, 8, 16, 32}) {
-          CudaOptions options;
-          options.tile = tile;
-          EXPECT_EQ(compare_results(simulate_cuda(prepared.curve.spec, options), expected), "") << "tile " << tile;
+        const bool separable = objective.find("rows") == std::string::npos;
+        const bool dependent = law.find("multivariate_t") != std::string::npos &&
+                               method.find("dsignsgd") != std::string::npos && !separable;
+        std::vector<std::string> curves = {method};
+        if (!dependent)  // else the covariance is not diagonal: refused
+          for (const std::string& model : models_of(method, separable)) curves.push_back(model);
+        for (const std::string& curve : curves) {
+          const bool is_model = curve != method;
+          const std::string text = text_of(precision, is_model ? "paths = 33\nsteps = 2" : "paths = 33\nsteps = 4",
+                                           objective + "dim = 9", law, "count = 2", curve);
+          SCOPED_TRACE(text);
+          Prepared<R> prepared(text);
+          const SimResult expected = cpu(prepared);
+          for (const int tile : {1, 2, 4, 8, 16, 32}) {
+            if (is_model && tile != 1 && tile != 8 && tile != 32) continue;
+            CudaOptions options;
+            options.tile = tile;
+            EXPECT_EQ(compare_results(simulate_cuda(prepared.curve.spec, options), expected), "") << "tile " << tile;
+          }
         }
       }
     }
