@@ -26,7 +26,7 @@ namespace {
 /// --quick: each curve keeps a part of its paths, but not these experiments: there the mean comes within the margin of
 /// a bound, and fewer paths would leave the verdict inconclusive.
 constexpr std::uint64_t quick_divisor = 8, quick_least = 8192;
-constexpr std::array<std::string_view, 3> keep_all_paths = {"isotropic_quadratic", "scalar_quadratic",
+constexpr std::array<std::string_view, 4> keep_all_paths = {"isotropic_quadratic", "scalar_quadratic", "sde_theorem3",
                                                             "theorem4_linear_regime"};
 
 struct Options {

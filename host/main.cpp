@@ -231,12 +231,17 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
       for (const CurveConfig& curve : experiment.curves) {
         const double work = path_steps(curve);
         const CudaPlan device_plan = cuda ? plan(experiment, curve, objective, options) : CudaPlan();
-        const double cost = work * (cuda ? seconds_per_path_step(experiment, curve, objective, options, device_plan)
-                                         : seconds_per_path_step(experiment, curve, objective, options) / threads);
+        double cost = work * (cuda ? seconds_per_path_step(experiment, curve, objective, options, device_plan)
+                                   : seconds_per_path_step(experiment, curve, objective, options) / threads);
+        std::string what = name_of(curve.method);
+        if (curve.model) {
+          cost *= 3.0;  // the run with twice the substeps
+          what = fmt::format("model {} of '{}' ({}, {} and {} substeps)", name_of(curve.model->kind), curve.model->of,
+                             name_of(curve.model->integrator), curve.model->substeps, 2 * curve.model->substeps);
+        }
         seconds += cost;
         print(fmt::format("  curve '{}': {}, {} workers, {} paths x {} steps, {} records, about {:.2g} s\n", curve.name,
-                          name_of(curve.method), curve.workers.count, curve.paths, curve.steps,
-                          curve.checkpoint_steps.size(), cost));
+                          what, curve.workers.count, curve.paths, curve.steps, curve.checkpoint_steps.size(), cost));
         if (cuda) print(plan_line(device_plan, devices));
         device_bytes = std::max(device_bytes, static_cast<double>(device_plan.bytes));
         const MomentReport moments = moments_of(curve, objective);
@@ -298,7 +303,8 @@ int list(const std::string& what) {
     print("bounds\n");
     for (const BoundInfo& bound : bound_registry())
       print(fmt::format("  {:<16} of the {}: {} [{}]\n",
-                        bound.alias.empty() ? bound.theorem : bound.theorem + " (" + bound.alias + ")", bound.speaks_of,
+                        bound.alias.empty() ? bound.theorem : bound.theorem + " (" + bound.alias + ")",
+                        bound.model ? fmt::format("{} SDE", name_of(*bound.model)) : bound.speaks_of,
                         bound.summary, bound.source));
   }
   if (all || what == "experiments") {
