@@ -304,8 +304,8 @@ int list(const std::string& what) {
     for (const BoundInfo& bound : bound_registry())
       print(fmt::format("  {:<16} of the {}: {} [{}]\n",
                         bound.alias.empty() ? bound.theorem : bound.theorem + " (" + bound.alias + ")",
-                        bound.model ? fmt::format("{} SDE", name_of(*bound.model)) : bound.speaks_of,
-                        bound.summary, bound.source));
+                        bound.model ? fmt::format("{} SDE", name_of(*bound.model)) : bound.speaks_of, bound.summary,
+                        bound.source));
   }
   if (all || what == "experiments") {
     print("experiments\n");

@@ -110,11 +110,15 @@ def kernel_names():
     layouts = found.group(1).split(", ")
     names = {}
     for line in (ROOT / "kernels/cuda/variants.def").read_text().splitlines():
-        words = re.fullmatch(r"(SCALAR|TILE)\((.*)\)", line.strip())
+        words = re.fullmatch(r"(SCALAR|TILE|MODEL)\((.*)\)", line.strip())
         if not words:
             continue
         kind, (name, real, *rest) = words.group(1), words.group(2).split(", ")
-        if kind == "SCALAR":
+        if kind == "MODEL":
+            coordinates, layout = rest
+            arguments = f"{real}, {coordinates}, (Layout){layouts.index(layout)}"
+            names[f"model_kernel<{arguments}>"] = (name, registers if layout == "registers" else other)
+        elif kind == "SCALAR":
             names[f"scalar_kernel<{real}, {rest[0]}, {rest[2]}>"] = (name, registers)
         else:
             coordinates, any_law, layout = rest
