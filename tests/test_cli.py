@@ -813,6 +813,31 @@ class Runs(Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         return list(csv.DictReader(done.stdout.decode().splitlines()))
 
+    def test_models(self):
+        """A model's curve, its comparison with the method, and a run that says what the two have in common."""
+        coupled = changed('of = "rand"', 'of = "plain"\nsubsteps = 1', MODEL)  # one Euler step of DSGD: DSGD itself
+        self.write("models.toml", MODEL + changed("its SDE", "Euler", coupled[len(GOOD):]))
+        said = self.run_ok("models.toml", "-o", "out", "--paths", "5000").stdout.decode()
+        self.assertIn("Models against their methods", said)
+        results = self.results("out")
+        kinds = {curve["name"]: curve["kind"] for curve in results["curves"]}
+        self.assertEqual(kinds, {"plain": "method", "rand": "method", "its SDE": "model", "Euler": "model"})
+        model = next(curve for curve in results["curves"] if curve["name"] == "its SDE")
+        self.assertEqual((model["of"], model["integrator"], model["substeps"]), ("rand", "euler_maruyama", 10))
+        sde, euler = results["comparisons"]
+        self.assertEqual((sde["method"], sde["model"]), ("rand", "its SDE"))
+        means = {curve["name"]: curve["mean"] for curve in results["curves"]}
+        at = sde["step"].index(sde["at_step"])
+        self.assertAlmostEqual(sde["max_weak_error"], means["rand"][at] - means["its SDE"][at], places=12)
+        self.assertGreater(sde["stderr"], 0.0)
+        self.assertGreater(sde["variance_reduction"], 1.0)
+        self.assertLess(abs(euler["max_weak_error"]), 1e-5)  # float's rounding
+        self.assertGreater(euler["variance_reduction"], 1e6)
+        rows = self.trace("models.toml", "its SDE", 0, "--every", "5")
+        self.assertEqual(len(rows), 5)
+        self.assertIn("model first_order of 'rand' (euler_maruyama, 10 and 20 substeps)",
+                      self.call("check", "models.toml").stdout.decode())
+
     def test_trace_is_the_run(self):
         self.run_ok("good.toml", "-o", "out", "--paths", "1")
         for curve in self.results("out")["curves"]:
