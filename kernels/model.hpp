@@ -116,7 +116,9 @@ PATHBOUND_HD MomentStep<F> moment_step(F z, ScalarOf<F> omega, ScalarOf<F> inver
   const F log_u = inverse * select(lt(z, real<F>(0.5)), log1p(zero - z), log(abs(away)));
   const F one_minus_u = zero - expm1(log_u);
   const F area = z * fma(z, F(ScalarOf<F>(1) + omega), real<F>(-2.0));  // A - 1
-  const F growth = expm1(inverse * log1p(area));                        // r - 1
+  // r - 1: of A itself where A - 1 would cancel.
+  const F near_zero = fma(F(omega) * z, z, away * away);
+  const F growth = expm1(inverse * select(lt(area, real<F>(-0.5)), log(near_zero), log1p(area)));
   const auto near = lt(abs(z), tiny);
   MomentStep<F> step;
   const F first = fma(real<F>(0.5) * z, one - inverse, one);  // of a1 n, to first order in z
@@ -156,7 +158,9 @@ PATHBOUND_HD SignMoments<F> sign_moments(const ModelSpec<ScalarOf<F>>& model, bo
     const F weight(R(2) * w.weight);
     moments.drift = fma(weight, xi, moments.drift);
     moments.slope = fma(weight, density, moments.slope);
-    square = fma(weight * xi, real<F>(2.0) * xi, square);
+    // Without noise the sign is certain, also that of 0.
+    const F size = select(noisy, at.xi, real<F>(0.5));
+    square = fma(weight * size, real<F>(2.0) * size, square);
     moments.variance_slope = fma(weight * xi, real<F>(-4.0) * density, moments.variance_slope);
   }
   moments.variance = max(zero, real<F>(1.0) - square);
