@@ -168,12 +168,12 @@ inline Fit mean_growth(const std::vector<Record>& records, std::uint64_t paths) 
   return fit;
 }
 
-/// Growth of the median of log S per record between two records: positive when half of the paths grow. A median below
-/// the histogram's range has fallen, one that has diverged has grown.
+/// Growth of the median of log S from one record to another: positive when half of the paths grow. A median below the
+/// histogram's range has fallen, one that has diverged has grown.
 inline double median_growth(const std::vector<double>& median, std::size_t first, std::size_t last) {
   if (!(median[last] <= std::numeric_limits<double>::max())) return infinity;
   if (median[last] <= 0x1p-99) return -infinity;
-  return std::log(median[last] / median[first]) / static_cast<double>(last - first);
+  return std::log(median[last] / median[first]);
 }
 
 /// Student t over replicates.
