@@ -75,23 +75,23 @@ const std::vector<Case>& all_cases() {
                  saddle = ObjectiveKind::saddle;
   const std::string tenth = "{ kind = \"bernoulli\", p = 0.1 }", one_of_four = "{ kind = \"rand_k\", k = 1 }";
   static const std::vector<Case> cases = {
-      {"quadratic", "no noise", quadratic, "", {}, 0.0, 0.0, 6.0},
-      {"quadratic_additive", "sigma = 1, S0 far above it", quadratic, "", {}, 1.0, 0.0, 6.0, 64, 1, 1e6},
-      {"quadratic_bernoulli", "bernoulli p = 1/2, N = 2", quadratic, half, {0.5, 0.0, 2}, 0.0, 0.0, 6.0},
-      {"quadratic_bernoulli_8", "bernoulli p = 1/2, N = 8", quadratic, half, {0.5, 0.0, 8}, 0.0, 0.0, 6.0},
-      {"quadratic_strong", "bernoulli p = 1/10, N = 2", quadratic, tenth, {0.1, 0.0, 2}, 0.0, 0.0, 2.0, 2048},
+      {"quadratic", "no noise", quadratic, "", {}, 0.0, 0.0, 5.0},
+      {"quadratic_additive", "sigma = 1, S0 far above it", quadratic, "", {}, 1.0, 0.0, 5.0, 64, 1, 1e6},
+      {"quadratic_bernoulli", "bernoulli p = 1/2, N = 2", quadratic, half, {0.5, 0.0, 2}, 0.0, 0.0, 5.0},
+      {"quadratic_bernoulli_8", "bernoulli p = 1/2, N = 8", quadratic, half, {0.5, 0.0, 8}, 0.0, 0.0, 5.0},
+      {"quadratic_strong", "bernoulli p = 1/10, N = 2", quadratic, tenth, {0.1, 0.0, 2}, 0.0, 0.0, 1.5, 2048},
       {"quadratic_rand_k", "rand_k 1 of 4, N = 4", quadratic, one_of_four, {0.25, 0.0, 4}, 0.0, 0.0, 3.0, 64, 4},
-      {"quadratic_affine", "rho = 1, N = 2", quadratic, "", {1.0, 1.0, 2}, 0.0, 0.0, 6.0},
-      {"quartic", "no noise, eta = 0.1", quartic, "", {}, 0.0, 0.1, 9.0},
-      {"quartic_additive", "sigma = 3, eta = 0.1", quartic, "", {}, 3.0, 0.1, 9.0},
-      {"quartic_bernoulli", "p = 1/2, N = 2, eta = 0.1", quartic, half, {0.5, 0.0, 2}, 0.0, 0.1, 9.0},
-      {"quartic_affine", "rho = 1, N = 2, eta = 0.1", quartic, "", {1.0, 1.0, 2}, 0.0, 0.1, 9.0},
-      {"cosh", "no noise, eta = 0.2", cosh, "", {}, 0.0, 0.2, 5.5},
-      {"cosh_additive", "sigma = 2, eta = 0.2", cosh, "", {}, 2.0, 0.2, 5.5},
-      {"cosh_bernoulli", "p = 1/2, N = 2, eta = 0.2", cosh, half, {0.5, 0.0, 2}, 0.0, 0.2, 5.5},
-      {"saddle", "no noise, eta = 0.2", saddle, "", {}, 0.0, 0.2, 5.0},
-      {"saddle_additive", "sigma = 1/2, eta = 0.2", saddle, "", {}, 0.5, 0.2, 5.0},
-      {"saddle_bernoulli", "p = 1/2, N = 2, eta = 0.2", saddle, half, {0.5, 0.0, 2}, 0.0, 0.2, 5.0}};
+      {"quadratic_affine", "rho = 1, N = 2", quadratic, "", {1.0, 1.0, 2}, 0.0, 0.0, 5.0},
+      {"quartic", "no noise, eta = 0.1", quartic, "", {}, 0.0, 0.1, 7.0},
+      {"quartic_additive", "sigma = 3, eta = 0.1", quartic, "", {}, 3.0, 0.1, 7.0},
+      {"quartic_bernoulli", "p = 1/2, N = 2, eta = 0.1", quartic, half, {0.5, 0.0, 2}, 0.0, 0.1, 7.0},
+      {"quartic_affine", "rho = 1, N = 2, eta = 0.1", quartic, "", {1.0, 1.0, 2}, 0.0, 0.1, 7.0},
+      {"cosh", "no noise, eta = 0.2", cosh, "", {}, 0.0, 0.2, 5.0},
+      {"cosh_additive", "sigma = 2, eta = 0.2", cosh, "", {}, 2.0, 0.2, 5.0},
+      {"cosh_bernoulli", "p = 1/2, N = 2, eta = 0.2", cosh, half, {0.5, 0.0, 2}, 0.0, 0.2, 5.0},
+      {"saddle", "no noise, eta = 0.2", saddle, "", {}, 0.0, 0.2, 4.5},
+      {"saddle_additive", "sigma = 1/2, eta = 0.2", saddle, "", {}, 0.5, 0.2, 4.5},
+      {"saddle_bernoulli", "p = 1/2, N = 2, eta = 0.2", saddle, half, {0.5, 0.0, 2}, 0.0, 0.2, 4.5}};
   return cases;
 }
 
@@ -109,7 +109,7 @@ enum class Kind { mean_square, almost_sure };
 struct Limit {
   std::vector<double> values;        ///< one a replicate
   double resolution = 0.0;           ///< half of the last bracket
-  double reached = 0.0;              ///< no growth was seen up to here
+  double reached = 0.0;              ///< no growth was seen up to here; rule: from about here on simulation cannot say
   bool found = false, rule = false;  ///< rule: the search ended where the 10% rule leaves nothing
   int steps = 0;                     ///< that the rule left, at least
   int substeps = 0;
@@ -121,7 +121,7 @@ struct Limit {
 
   Interval interval() const { return interval_of(values); }
   std::string text() const {
-    if (!found) return fmt::format("> {:.3g}{}", reached, rule ? " (10% rule)" : "");
+    if (!found) return fmt::format("{} {:.3g}", rule ? "10% rule at" : ">", reached);
     const Interval at = interval();
     if (at.n < 2) return fmt::format("{:.4g}", at.mean);
     return fmt::format("{:.4g} +- {:.2g}", at.mean, at.half(shown_alpha) + resolution);
@@ -181,6 +181,7 @@ class Laboratory {
  public:
   Laboratory(const RunOptions& machine, bool quick) : machine_(machine), quick_(quick), replicates_(quick ? 5 : 8) {}
 
+  bool quick() const { return quick_; }
   const Performance& performance() const { return performance_; }
   int replicates(const Case& c) const { return c.random() ? replicates_ : 1; }
 
@@ -193,8 +194,8 @@ class Laboratory {
     for (int j = 1; j < c.dim; ++j) start = fmt::format("{:.17g}, {}", 1e-3 * first, start);
     if (c.dim > 1) start = "[" + start + "]";
     std::string text = fmt::format(
-        "title = \"stability\"\nseed = {}\npaths = {}\nsteps = {}\ncheckpoint_steps = [{}]\nprecision = \"double\"\n"
-        "limit = {:.17g}\n[objective]\nkind = \"{}\"\ndim = {}\nstart = {}\n",
+        "title = \"stability\"\nseed = {}\npaths = {}\nsteps = {}\ncheckpoint_steps = [{}]\nprecision = "
+        "\"double\"\nlimit = {:.17g}\n[objective]\nkind = \"{}\"\ndim = {}\nstart = {}\n",
         1000 + replicate, paths, records.back(), fmt::join(records, ", "), 0x1p100, name_of(c.objective), c.dim, start);
     if (c.quadratic())
       text += "spectrum = { kind = \"linear\", min = " + std::string(c.dim > 1 ? "0.25" : "1") + ", max = 1 }\n";
@@ -221,7 +222,7 @@ class Laboratory {
   Fit square_growth(const Case& c, const Object& object, double parameter, int substeps, int replicate) {
     // The less of the sum a path carries, the better: many paths, and few steps where substeps make these expensive.
     const std::uint64_t n = static_cast<std::uint64_t>(substeps);
-    const std::uint64_t paths = paths_of(c, std::clamp<std::uint64_t>((1 << 20) / n, 8192, 65536), 4);
+    const std::uint64_t paths = paths_of(c, std::clamp<std::uint64_t>((1 << 20) / n, 8192, 65536), 8);
     std::vector<std::uint64_t> records = {0, 1, 2, 3, 4};
     if (n > 1 && c.random()) records = {0, 1, 2};
     return mean_growth(run(c, object, parameter, substeps, replicate, paths, records).records, paths);
@@ -236,7 +237,7 @@ class Laboratory {
     // Growth from x_0 on, unless the law of log S has to settle first. (Additive noise: S_0 is far above its level.)
     std::vector<std::uint64_t> records = {0, steps};
     if (c.quadratic() && c.sigma == 0.0) records = {0, steps / 4, steps};
-    const SimResult result = run(c, object, parameter, substeps, replicate, paths_of(c, many, 4), records);
+    const SimResult result = run(c, object, parameter, substeps, replicate, paths_of(c, many, 8), records);
     const std::size_t last = records.size() - 1;
     return median_growth(result.quantiles[2], last - 1, last) / static_cast<double>(records[last] - records[last - 1]);
   }
@@ -257,7 +258,7 @@ class Laboratory {
 int substeps_at(const Case& c, const Object& object, double parameter) {
   if (!object.model) return 1;
   if (object.substeps > 0) return object.substeps;
-  if (!c.quadratic()) return c.linear.kappa() > 0.0 || *object.model == ModelKind::second_order ? 256 : 64;
+  if (!c.quadratic()) return c.linear.kappa() > 0.0 || *object.model == ModelKind::second_order ? 128 : 64;
   const Sde sde = sde_of(*object.model, c.linear, parameter);
   const double least = std::max(std::abs(sde.a) / 0.25, sde.variance / 0.1);
   int n = 8;
@@ -316,7 +317,7 @@ Limit find_limit(Laboratory& laboratory, const Case& c, const Object& object, Ki
       ratio = std::sqrt(ratio);
       if (ratio > 1.05) continue;
       limit.rule = true;
-      limit.reached = shown(c, high);
+      limit.reached = shown(c, next);
       return limit;
     }
     low = high;
@@ -355,20 +356,21 @@ Limit find_limit(Laboratory& laboratory, const Case& c, const Object& object, Ki
       a = b;
       b *= ratio;
     }
-    const double precision = c.random() ? 5e-4 : 1e-6;
+    const double precision = !c.random() ? 1e-6 : laboratory.quick() ? 2e-3 : 5e-4;
     while (b - a > 2.0 * precision * b) {
       const double middle = 0.5 * (a + b);
       const std::optional<double> g = growth(middle, r);
       if (!g) return std::nullopt;
       (*g > 0.0 ? b : a) = middle;
     }
-    limit.resolution = 0.5 * (shown(c, b) - shown(c, a));
+    limit.resolution = 0.50001 * (shown(c, b) - shown(c, a));  // an end may be the limit, but for rounding
     return shown(c, 0.5 * (a + b));
   };
   for (int r = 0; r < n; ++r) {
     const std::optional<double> value = bisect(r);
     if (!value) {
       limit.rule = true;
+      limit.reached = shown(c, low);
       limit.values.clear();
       return limit;
     }
@@ -410,8 +412,8 @@ std::vector<Check> verdicts(const std::vector<Row>& rows) {
 
   // 1. Without compression the first two models see no limit at all.
   Check& blind = check(
-      "first_order and second_order see no limit without compression or affine noise (exact reason: "
-      "their rates -2z and -2z(1 + z/2) are negative for every z)");
+      "first_order and second_order see no limit without compression or affine noise (exact reason: their rates -2z "
+      "and -2z(1 + z/2) are negative for every z)");
   for (const Row& row : rows) {
     if (row.c->linear.kappa() > 0.0) continue;
     if (row.object->model != ModelKind::first_order && row.object->model != ModelKind::second_order) continue;
@@ -469,8 +471,6 @@ std::vector<Check> verdicts(const std::vector<Row>& rows) {
       if (limit.rule) ++unsaid;
       if (exact && !limit.rule)
         fail(agree, fmt::format("{}: no limit up to {:.4g}, exact {:.4g}", who, limit.reached, *exact));
-      if (exact && limit.rule && limit.reached > *exact)
-        fail(agree, fmt::format("{}: no growth up to {:.4g}, exact {:.4g}", who, limit.reached, *exact));
       continue;
     }
     ++finite;
@@ -481,8 +481,8 @@ std::vector<Check> verdicts(const std::vector<Row>& rows) {
                               exact ? fmt::format("{:.5g}", *exact) : "none"));
   }
   agree.what = fmt::format(
-      "{} simulated limits agree with the exact ones (of the integrator that was run) and none is seen where there is "
-      "none; family level {:g}: each Student interval at {:.2g}; {} times the 10% rule leaves the question open",
+      "{} simulated limits agree with the exact ones (of the integrator that was run) and none is seen where there "
+      "is none; family level {:g}: each Student interval at {:.2g}; {} times the 10% rule leaves the question open",
       finite, family_level, alpha, unsaid);
   // 6. The integrators.
   Check& own =
@@ -524,12 +524,9 @@ Table table_of(const std::vector<Row>& rows) {
   table.title = "Stability limits";
   table.caption = fmt::format(
       "Largest parameter (eta h on quadratics, the start radius elsewhere) without growth, +- {:g}% Student limits "
-      "over "
-      "replicates. \"> x\": no growth up to x, where the search ended, or (10% rule) where one path carries more than "
-      "a "
-      "tenth of E S after one step and simulation cannot say. exact: of the method or of the SDE; none: never grows "
-      "within the "
-      "search.",
+      "over replicates. \"> x\": no growth up to x, where the search ended. \"10% rule at x\": about from x on one "
+      "path carries more than a tenth of the sum after one step, and simulation cannot say. exact: of the method or "
+      "of the SDE; none: no growth in the search.",
       100.0 * (1.0 - shown_alpha));
   table.header = {"case", "unit", "object", "mean square", "exact", "almost sure", "exact"};
   const Case* last = nullptr;
@@ -562,9 +559,9 @@ Table integrator_table(const std::vector<Row>& rows) {
   Table table;
   table.title = "Does the integrator add a limit of its own?";
   table.caption =
-      "Limits of the SDE, of its integrator with n substeps (what was simulated) and with twice as many. On quadratics "
-      "by "
-      "exact factors; elsewhere the simulated limit of one replicate, and by how much twice the substeps move it.";
+      "Limits of the SDE, of its integrator with n substeps (what was simulated) and with twice as many. On "
+      "quadratics by exact factors; elsewhere the simulated limit of one replicate, and by how much twice the "
+      "substeps move it.";
   table.header = {"case", "object", "limit", "n", "SDE", "n substeps", "2 n substeps"};
   for (const Row& row : rows) {
     if (!row.object->model || row.object->substeps == 1) continue;
@@ -595,8 +592,8 @@ Figure limits_figure(const std::vector<Row>& rows, const std::vector<const Case*
   for (std::size_t i = 0; i < cases.size(); ++i)
     numbers += fmt::format("{}{} = {} ({})", i == 0 ? "" : ", ", i + 1, cases[i]->name, unit(*cases[i]));
   figure.caption = "Cases: " + numbers +
-                   ". Whiskers: 99% Student limits. Left of a case's number mean-square limits, right of "
-                   "it almost-sure ones; a missing point: no limit found.";
+                   ". Whiskers: 99% Student limits. Left of a case's number mean-square limits, right of it "
+                   "almost-sure ones; a missing point: no limit found.";
   for (const auto& [member, kind, side] :
        {std::tuple{&Row::square, "mean square", -0.35}, std::tuple{&Row::path, "almost sure", 0.07}}) {
     for (std::size_t o = 0; o < objects.size(); ++o) {
@@ -629,11 +626,9 @@ Figure growth_figure(Laboratory& laboratory, const Case& c) {
   figure.x_label = "eta h";
   figure.y_label = "growth per step";
   figure.caption =
-      "Lines: log E S per step, dashed: log S along almost every path, exact. Points: simulated, the mean as far as no "
-      "path "
-      "carries more than a tenth of it, and the median. \"mean after 64 steps\" ignores that rule: between the two "
-      "limits it "
-      "follows the typical path and reports stability where E S grows.";
+      "Lines: log E S per step, dashed: log S along almost every path, exact. Points: simulated, the mean as far as "
+      "no path carries more than a tenth of it, and the median. \"mean after 64 steps\" ignores that rule: between "
+      "the two limits it follows the typical path and reports stability where E S grows.";
   for (std::size_t o = 0; o + 1 < objects.size(); ++o) {
     const Object& object = objects[o];
     for (const Kind kind : {Kind::mean_square, Kind::almost_sure}) {
