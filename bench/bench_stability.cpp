@@ -111,7 +111,6 @@ struct Limit {
   double resolution = 0.0;           ///< half of the last bracket
   double reached = 0.0;              ///< no growth was seen up to here; rule: from about here on simulation cannot say
   bool found = false, rule = false;  ///< rule: the search ended where the 10% rule leaves nothing
-  int steps = 0;                     ///< that the rule left, at least
   int substeps = 0;
   double shift = 0.0;  ///< relative, of the first replicate, with twice the substeps
   bool known = false;  ///< the exact limit, of the method or the SDE, is known: exact, or there is none
@@ -296,12 +295,11 @@ Limit find_limit(Laboratory& laboratory, const Case& c, const Object& object, Ki
   }
 
   // Nothing when the 10% rule leaves no step.
-  int least_steps = 0, substeps = limit.substeps;
+  int substeps = limit.substeps;
   const auto growth = [&](double parameter, int replicate) -> std::optional<double> {
     if (kind == Kind::almost_sure) return laboratory.path_growth(c, object, parameter, substeps, replicate);
     const Fit fit = laboratory.square_growth(c, object, parameter, substeps, replicate);
     if (fit.steps == 0) return std::nullopt;
-    least_steps = fit.steps;
     return fit.growth;
   };
   // A bracket: upwards from a small step, or from a radius outside of the valleys and of what noise does there. Small
@@ -375,7 +373,6 @@ Limit find_limit(Laboratory& laboratory, const Case& c, const Object& object, Ki
       return limit;
     }
     limit.values.push_back(*value);
-    limit.steps = r == 0 ? least_steps : std::min(limit.steps, least_steps);
   }
   limit.found = true;
   if (object.model && object.substeps == 0 && !c.quadratic()) {
@@ -401,6 +398,7 @@ const Row* find_row(const std::vector<Row>& rows, const std::string& name, std::
 
 std::vector<Check> verdicts(const std::vector<Row>& rows) {
   std::vector<Check> checks;
+  checks.reserve(16);  // references to them are handed out
   const auto check = [&](const std::string& what) -> Check& {
     checks.push_back({what, true, ""});
     return checks.back();
