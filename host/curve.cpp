@@ -136,7 +136,7 @@ Growth smooth_growth(const CurveConfig& curve, int dim, double L, double eta) {
 // the part of Q that grows with the gradient matters: Q_jj = omega v_j^2 + affine |v|^2/d + constant, v = grad f.
 
 /// The moving part of a model's Q / N, and what it is stepped with.
-struct ModelStep {
+struct ModelFactors {
   ModelKind kind;
   IntegratorKind integrator;
   double n;              ///< substeps
@@ -146,14 +146,14 @@ struct ModelStep {
   double hurry;
 };
 
-ModelStep model_step(const CurveConfig& curve, int dim) {
-  ModelStep step{curve.model->kind,
-                 curve.model->integrator,
-                 static_cast<double>(curve.model->substeps),
-                 largest_step(curve, curve.steps),
-                 0.0,
-                 0.0,
-                 0.0};
+ModelFactors model_step(const CurveConfig& curve, int dim) {
+  ModelFactors step{curve.model->kind,
+                    curve.model->integrator,
+                    static_cast<double>(curve.model->substeps),
+                    largest_step(curve, curve.steps),
+                    0.0,
+                    0.0,
+                    0.0};
   const double var = noise_variance(curve.noise.law, curve.noise.nu), workers = curve.workers.count;
   for (int i = 0; i < curve.workers.count; ++i) {
     const double omega = compressor_omega(curve, dim, i), batch = curve.workers.batch[static_cast<std::size_t>(i)];
@@ -168,11 +168,13 @@ ModelStep model_step(const CurveConfig& curve, int dim) {
 
 /// hessian_aware in a coordinate with f'' = z/eta: X' = X - eta drift m + eta m sqrt(square) xi + noise of variance
 /// eta^2 rest times that of the method's step. (1 - z drift)^2 = u^2, z^2 square = r - u^2.
-struct MomentStep {
+struct MomentFactors {
   double drift, square, rest;
-  MomentStep(const ModelStep& step, double z) {
-    const double off = z * (-2.0 + z * (1.0 + step.omega));                                     // A - 1
-    const double grown = off > -1.0 ? std::expm1(std::log1p(off) / step.n) : -1.0;              // r - 1
+  MomentFactors(const ModelFactors& step, double z) {
+    const double off = z * (-2.0 + z * (1.0 + step.omega));         // A - 1
+    const double all = (1.0 - z) * (1.0 - z) + z * z * step.omega;  // A
+    const double log_a = off < -0.5 ? std::log(all) : std::log1p(off);
+    const double grown = all > 0.0 ? std::expm1(log_a / step.n) : -1.0;                         // r - 1
     const double shrunk = z == 1.0 ? 1.0 : -std::expm1(std::log(std::fabs(1.0 - z)) / step.n);  // 1 - u
     const bool small = std::fabs(z) < 1e-6;
     drift = small ? 1.0 / step.n : shrunk / z;
@@ -198,7 +200,7 @@ double fourth_of_square(double c0, double c1, double c2) {
 /// (beta/2) (xi^2 - 1)), which are closer to it. rand_k's off-diagonals do not enter E X_j^4. With rho > 0 in more
 /// dimensions Minkowski as in quadratic_growth: sqrt(p^2 + 6 p V + 3 V^2) rises with V by at most 3, V the variance
 /// kappa_j |v|^2.
-Growth quadratic_growth(const ModelStep& step, const std::vector<double>& h) {
+Growth quadratic_growth(const ModelFactors& step, const std::vector<double>& h) {
   const bool one = h.size() == 1;
   Growth growth;
   growth.exact = (step.affine == 0.0 || one) && step.integrator != IntegratorKind::weak2;
@@ -210,7 +212,7 @@ Growth quadratic_growth(const ModelStep& step, const std::vector<double>& h) {
     double a, beta, kappa = step.eta * step.eta * step.affine / static_cast<double>(h.size());
     double other = 0.0;
     if (step.kind == ModelKind::hessian_aware) {
-      const MomentStep moment(step, z);
+      const MomentFactors moment(step, z);
       a = 1.0 - z * moment.drift;
       beta = z * z * moment.square;
       kappa *= moment.rest;
@@ -262,7 +264,7 @@ double descent_growth(double L, double q, double trace, double largest, double a
 /// low - (eta L/2) (omega + affine) - eta L (omega + affine/d) >= 0. weak2 stands between the two and is judged
 /// with across = 1, which implies both; the terms of its own second order are left out. hessian_aware: f is separable,
 /// so that the extremes over -L <= f'' <= L of each coordinate's moves do, here over a grid.
-Growth smooth_growth(const ModelStep& step, int dim, double L, bool convex) {
+Growth smooth_growth(const ModelFactors& step, int dim, double L, bool convex) {
   const double eta = step.eta, z = eta * L;
   if (step.kind == ModelKind::hessian_aware) {
     double q = inf, square = 0.0, rest = 0.0, across = 0.0;
@@ -270,7 +272,7 @@ Growth smooth_growth(const ModelStep& step, int dim, double L, bool convex) {
     for (int i = -half; i <= half + 1; ++i) {
       const double here = i <= half ? z * i / half : 1.0;  // u = 0 at 1
       if (here > z) continue;
-      const MomentStep moment(step, here);
+      const MomentFactors moment(step, here);
       const double move = eta * moment.drift;
       q = std::min(q, move - 0.5 * L * move * move);
       across = std::max(across, std::fabs(1.0 - L * move));
@@ -393,7 +395,7 @@ MomentReport moments_of_model(const CurveConfig& curve, const Objective& objecti
   MomentReport report;
   const auto& constants = objective.constants();
   const int dim = objective.config().dim;
-  const ModelStep step = model_step(curve, dim);
+  const ModelFactors step = model_step(curve, dim);
   const bool moves = constants.suboptimality_at_start > 0.0;
   const bool compressed = step.omega > 0.0 && moves, affine = step.affine > 0.0 && moves;
   const bool additive =
@@ -407,11 +409,21 @@ MomentReport moments_of_model(const CurveConfig& curve, const Objective& objecti
   if (!(step.omega > 0.0) && !(step.affine > 0.0)) return report;
   const auto kind = objective.config().kind;
   const bool convex = kind != ObjectiveKind::sine_pl;
-  Growth g{inf, false};
-  if (constants.L.value) g = smooth_growth(step, dim, *constants.L.value, convex);
-  if (kind == ObjectiveKind::quadratic) {
-    const Growth own = quadratic_growth(step, objective.config().eigenvalues);
-    if (!(step.affine > 0.0) || dim == 1 || own.factor < g.factor) g = own;
+  const auto growth_of = [&](const ModelFactors& factors) {
+    Growth g{inf, false};
+    if (constants.L.value) g = smooth_growth(factors, dim, *constants.L.value, convex);
+    if (kind == ObjectiveKind::quadratic) {
+      const Growth own = quadratic_growth(factors, objective.config().eigenvalues);
+      if (!(step.affine > 0.0) || dim == 1 || own.factor < g.factor) g = own;
+    }
+    return g;
+  };
+  Growth g = growth_of(step);
+  if (step.kind == ModelKind::hessian_aware && step.affine > 0.0 && step.n > 1.0) {
+    // The noise's s stays over a step, so that its substeps are not alike: the whole step in one counts too.
+    ModelFactors whole = step;
+    whole.n = 1.0;
+    g = {std::max(g.factor, growth_of(whole).factor), false};
   }
   if (g.factor <= 1.0 + 1e-12) return report;
   report.variance_exists = false;
@@ -552,21 +564,21 @@ double sign_slope(const CurveConfig& curve) {
 }
 
 /// |m_j| and Q_jj of a DSignSGD model at the start (theory section 3).
-struct SignMoments {
+struct SignAtStart {
   double mean = 0.0, variance = 0.0;
 };
-SignMoments sign_moments(const CurveConfig& curve, const Objective& objective, std::size_t j) {
+SignAtStart sign_at_start(const CurveConfig& curve, const Objective& objective, std::size_t j) {
   const auto& gradient = objective.constants().gradient_at_start;
   double square = 0.0;
   for (const double g : gradient) square += g * g / static_cast<double>(gradient.size());
   const double rho = curve.noise.affine, size = std::fabs(gradient[j]);
-  SignMoments moments;
+  SignAtStart moments;
   for (std::size_t i = 0; i < curve.workers.scale.size(); ++i) {
     const double sigma = curve.workers.scale[i];
     const double s = std::sqrt((sigma * sigma + rho * rho * square) / curve.workers.batch[i]);
     const double sign = size > 0.0 ? 2.0 * noise_xi(curve.noise.law, curve.noise.nu, size / s) : 0.0;
     moments.mean += sign / curve.workers.count;
-    moments.variance += (1.0 - sign * sign) / curve.workers.count;
+    if (s > 0.0) moments.variance += (1.0 - sign * sign) / curve.workers.count;
   }
   return moments;
 }
@@ -605,7 +617,7 @@ double rounding_level(const CurveConfig& curve, const Objective& objective, doub
     const double start = std::fabs(config.start[j]), star = std::fabs(x_star[j]);
     const double farthest = eps * std::max(start, star), near = eps * star;
     // DSignSGD models: as x falls m(x)/x and Q rise, so the start is where moves are smallest.
-    const SignMoments at_start = sign_model ? sign_moments(curve, objective, j) : SignMoments{};
+    const SignAtStart at_start = sign_model ? sign_at_start(curve, objective, j) : SignAtStart{};
     const double random_move = sign_model ? step * std::sqrt(at_start.variance / (n_workers * substeps)) : noise_move;
     const bool dithered = !signs && random_move >= dithered_moves * farthest;
     const bool quadratic = config.kind == ObjectiveKind::quadratic;

@@ -91,16 +91,20 @@ void CurveSpec<R>::add_model(const CurveConfig& curve, int dim) {
   model.substeps = curve.model->substeps;
   model.delta = static_cast<R>(0.25 / std::sqrt(curve.model->substeps));
   if (curve.method == MethodKind::dsignsgd) {
+    std::vector<int> count;
     for (const WorkerSpec<R>& worker : workers_) {
-      const R share = static_cast<R>(1.0 / curve.workers.count);
       const auto alike = std::find_if(model_workers_.begin(), model_workers_.end(), [&](const ModelWorkers<R>& other) {
         return other.scale_sq == worker.scale_sq && other.affine_sq == worker.affine_sq && other.scale == worker.scale;
       });
-      if (alike == model_workers_.end())
-        model_workers_.push_back({share, worker.scale_sq, worker.affine_sq, worker.scale});
-      else
-        alike->weight += share;
+      const auto at = static_cast<std::size_t>(alike - model_workers_.begin());
+      if (alike == model_workers_.end()) {
+        model_workers_.push_back({R(0), worker.scale_sq, worker.affine_sq, worker.scale});
+        count.push_back(0);
+      }
+      ++count[at];
     }
+    for (std::size_t i = 0; i < count.size(); ++i)
+      model_workers_[i].weight = static_cast<R>(static_cast<double>(count[i]) / curve.workers.count);
     model.workers = model_workers_.data();
     model.n_workers = static_cast<int>(model_workers_.size());
     xi_ = XiPieces<R>(curve.noise.law, curve.noise.nu);

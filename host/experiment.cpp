@@ -1123,11 +1123,13 @@ void Validator::check_model(const Reader& reader, const CurveConfig& method, con
                                "needs nu > 2 or law = \"gaussian\" (or method = \"dsignsgd\")",
                                name_of(method.noise.law), number_text(method.noise.nu)));
   }
-  if (signs && method.noise.law == LawKind::multivariate_t && !separable && context_.dim && *context_.dim > 1) {
+  if (signs && method.noise.law == LawKind::multivariate_t && (!separable || affine) && context_.dim &&
+      *context_.dim > 1) {
+    // With affine noise |grad f| couples the coordinates, and the correlations of the signs enter E f after all.
     reader.problem(of, fmt::format("is dsignsgd under multivariate_t: its signs depend on each other, which a model "
-                                   "covers only for dim = 1 or a separable objective, not for {}; use law = "
-                                   "\"student_t\" or \"gaussian\", or another objective",
-                                   name_of(experiment_.objective.kind)));
+                                   "covers only for dim = 1 or a separable objective without affine noise, not for "
+                                   "{}{}; use law = \"student_t\" or \"gaussian\"",
+                                   name_of(experiment_.objective.kind), affine ? " with affine noise" : ""));
   }
   if (model.kind == ModelKind::hessian_aware && !separable) {
     reader.problem(*reader.find("model"),

@@ -27,8 +27,8 @@ enum class ModelSlot : int {
   slope,     ///< DSignSGD: m_j by grad_j f
   hessian,   ///< H m; hessian_aware: the diagonal of H
   point,     ///< where the coefficients are evaluated
-  step,      ///< the drift's increment (not hessian_aware, as what follows)
-  noise,     ///< the noise's increment
+  step,      ///< the drift's increment; hessian_aware: the additive noise of the step, which stays
+  noise,     ///< the noise's increment (not hessian_aware, as what follows)
   across,    ///< that of the two-point variables (weak2, as what follows)
   next,      ///< the new x
   diagonal,  ///< of H
@@ -40,7 +40,7 @@ template <class R>
 PATHBOUND_HD int model_slots(const ModelSpec<R>& model) {
   return static_cast<int>(model.integrator == IntegratorKind::weak2            ? ModelSlot::count
                           : model.integrator == IntegratorKind::euler_maruyama ? ModelSlot::across
-                                                                               : ModelSlot::step);
+                                                                               : ModelSlot::noise);
 }
 
 /// Whether every coordinate has noise of its own that depends on this coordinate alone.
@@ -129,7 +129,7 @@ PATHBOUND_HD MomentStep<F> moment_step(F z, ScalarOf<F> omega, ScalarOf<F> inver
   if (omega != ScalarOf<F>(0)) {
     const F u = one - one_minus_u, ratio = z / away;
     const F product = (u * u) * expm1(inverse * log1p(F(omega) * (ratio * ratio)));
-    const F difference = max(zero, (one + growth) - u * u);
+    const F difference = max(zero, growth + one_minus_u * (real<F>(2.0) - one_minus_u));  // u^2 = 1 - (1 - u)(1 + u)
     step.a2 = select(near, inverse * F(omega), select(lt(z, real<F>(0.5)), product, difference) / (z * z));
   }
   return step;
@@ -228,7 +228,7 @@ class ModelStep {
         set(point_, c, at);
       });
       prepare(stage == 0);
-      if (model_.integrator == IntegratorKind::moment) return moment(x, increment, now);
+      if (model_.integrator == IntegratorKind::moment) return moment(x, increment, now, i == 0);
       if (stage == 0 || stage == last) {
         drift(stage == 0 ? now : step_size_at(spec_, k, begin + length), [&](int c, F value) {
           if (stage == 0)
@@ -418,17 +418,22 @@ class ModelStep {
     return {own, two * fma(square * get(m_, i), own, affine * inner)};
   }
 
-  PATHBOUND_HD void moment(const Vector& x, const Vector& increment, StepSizeAt<R> now) {
+  /// `first`: of the substeps. The noise's s is that of the step's beginning (theory section 3).
+  PATHBOUND_HD void moment(const Vector& x, const Vector& increment, StepSizeAt<R> now, bool first) {
+    const Vector kept = space_.template vector<ModelSlot::step>();
     space_.hessian_diagonal(point_, hessian_);
     const R omega = signs_ ? R(0) : model_.omega / static_cast<R>(spec_.n_workers);
     const F eta(now.eta), workers(inverse_root_workers_ * inverse_root_workers_);
     const F root_n(sqrt(static_cast<R>(model_.substeps)));
     space_.each([&](int i, int) {
       const F m = get(m_, i);
-      F slope = get(hessian_, i), noise = noise_square_;
+      F slope = get(hessian_, i), noise;
       if (signs_) {
         slope = get(slope_, i) * slope;
         noise = get(root_, i) * get(root_, i);
+      } else {
+        if (first) set(kept, i, noise_square_);
+        noise = get(kept, i);
       }
       const MomentStep<F> step = moment_step(eta * slope, omega, inverse_n_);
       const F spread = sqrt(fma(m * m, step.a2, (noise * workers) * step.a3));

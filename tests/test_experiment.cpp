@@ -801,8 +801,11 @@ std::vector<Bad> bad_inputs() {
        {":36: key 'curve.its SDE.model' = \"second_order\"", ":38: key 'curve.its SDE.integrator' = \"weak2\""}},
       {with_sign_model("first_order", "", "law = \"multivariate_t\"\nnu = 3", on_least_squares()),
        {":38: key 'curve.its SDE.of' = \"dcsgd\": is dsignsgd under multivariate_t: its signs depend on each other, "
-        "which "
-        "a model covers only for dim = 1 or a separable objective, not for least_squares; use law = \"student_t\""}},
+        "which a model covers only for dim = 1 or a separable objective without affine noise, not for least_squares; "
+        "use "
+        "law = \"student_t\" or \"gaussian\""}},
+      {with_sign_model("first_order", "", "law = \"multivariate_t\"\nnu = 3\naffine = 0.5"),
+       {"without affine noise, not for quadratic with affine noise"}},
       {with("eta = 0.02", "eta = 0.02\nk = 3"),
        {"key 'curve.dcsgd.k' = 3: unknown key; it belongs to [workers] or the compressor of a curve"}},
       {with("eta = 0.02", "eta = 0.02\nsampling = \"exact\""),

@@ -78,9 +78,10 @@ Values model_means(const Experiment& experiment, const CurveConfig& curve) {
     return out;
   };
   const int n = curve.model->substeps;
-  const auto substep = [&](const Values& m, double t) {
+  // `kept`: the level at the beginning of the step, at which hessian_aware leaves it.
+  const auto substep = [&](const Values& m, double t, double kept_level) {
     Values out(d);
-    const double eta = eta_at(t), q = level(m);
+    const double eta = eta_at(t), q = kind == ModelKind::hessian_aware ? kept_level : level(m);
     if (curve.model->integrator == IntegratorKind::weak2) {  // Runge and Kutta
       const double length = 1.0 / n;
       const auto moved = [&](const Values& slope, double by) {
@@ -115,7 +116,8 @@ Values model_means(const Experiment& experiment, const CurveConfig& curve) {
       means.push_back(f);
       ++next;
     }
-    for (int i = 0; i < n; ++i) m = substep(m, static_cast<double>(k) + static_cast<double>(i) / n);
+    const double kept_level = level(m);
+    for (int i = 0; i < n; ++i) m = substep(m, static_cast<double>(k) + static_cast<double>(i) / n, kept_level);
   }
   return means;
 }
