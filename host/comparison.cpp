@@ -19,9 +19,11 @@ constexpr std::size_t least_groups = 8;
 constexpr double false_alarms = 0.01;
 /// An integrator error above this share of the weak error may be what is seen instead of the model's.
 constexpr double small_share = 0.2;
-/// Paths of method and model that differ by rounding alone do so by at most this many sqrt(steps * substeps) roundings
-/// of E S (root mean square; measured on one Euler substep: up to 1).
+/// Root mean square of what paths of method and model differ by through rounding alone, in sqrt(steps * substeps)
+/// roundings of E S: up to 1.9 was seen with one Euler substep.
 constexpr double rounding_spread = 4.0;
+/// The means of groups of paths are double in either precision.
+constexpr double mean_rounding = 0x1p-53;
 
 /// Student's quantile at 1 - level/2.
 double two_sided_limit(double level, std::size_t groups) {
@@ -74,9 +76,9 @@ std::string why_nothing(const Simulated& method, const Simulated& model) {
     const std::uint64_t paths = side->config.paths;
     const std::size_t first = first_diverged(side->result, paths);
     if (first == side->result.records.size()) continue;
-    diverged += fmt::format("{}{} of {} paths of '{}' have diverged by step {}", diverged.empty() ? "" : ", ",
-                            paths - side->result.records[first].finite, paths, side->config.name,
-                            side->curve.step[first]);
+    diverged +=
+        fmt::format("{}{} of {} paths of '{}' have diverged by step {}", diverged.empty() ? "" : ", ",
+                    paths - side->result.records[first].finite, paths, side->config.name, side->curve.step[first]);
   }
   return (diverged.empty() ? "no mean is a number" : diverged) + ending;
 }
@@ -121,10 +123,10 @@ Comparison compare(const Simulated& method, const Simulated& model, const SimRes
   out.model = model.config.name;
   out.step = method.curve.step;
   out.groups = method.result.group_means.empty() ? 0 : method.result.group_means.front().size();
-  // Neither the moment step's E x^2 nor a quadratic's E S changes with the substeps where the drift is the gradient.
-  out.more_substeps_help = !(model.config.model->integrator == IntegratorKind::moment &&
-                             model.config.method != MethodKind::dsignsgd &&
-                             objective.config().kind == ObjectiveKind::quadratic);
+  // The moment step has the method's E x^2 on quadratics for every number of substeps (theory section 3).
+  out.more_substeps_help =
+      !(model.config.model->integrator == IntegratorKind::moment && model.config.method != MethodKind::dsignsgd &&
+        objective.config().kind == ObjectiveKind::quadratic);
   const std::uint64_t paths = method.config.paths;
   const std::size_t n = out.step.size();
   Difference weak = difference(method.result, model.result, paths);
@@ -137,8 +139,7 @@ Comparison compare(const Simulated& method, const Simulated& model, const SimRes
     out.mean_is = MeanIs::does_not_exist;
   else if (restricted(method) || restricted(model))
     out.mean_is = MeanIs::restricted;
-  const bool doubled_doubtful =
-      !moments_of(with_doubled_substeps(model.config), objective).variance_exists;
+  const bool doubled_doubtful = !moments_of(with_doubled_substeps(model.config), objective).variance_exists;
   const double factor = extrapolation(model.config.model->integrator);
   for (std::size_t c = 0; c < n; ++c) {
     own.value[c] *= factor;
@@ -165,7 +166,9 @@ Comparison compare(const Simulated& method, const Simulated& model, const SimRes
     const bool lost = std::fabs(weak.value[c]) < rounding && !(error > rounding);
     out.below_rounding[c] = itself || low(method) || low(model) || lost;
     rounded += out.below_rounding[c];
-    if (!itself && !(error * std::sqrt(static_cast<double>(paths)) < rounding_spread * rounding)) continue;
+    const bool varies = error * std::sqrt(static_cast<double>(paths)) >= rounding_spread * rounding &&
+                        error >= mean_rounding * method.curve.mean[c];
+    if (varies && !itself) continue;
     unvaried += !out.below_rounding[c] && std::isfinite(weak.variance_reduction[c]);
     weak.variance_reduction[c] = nan;
   }
@@ -189,16 +192,18 @@ Comparison compare(const Simulated& method, const Simulated& model, const SimRes
     else if (const std::string names = names_of(method, model, doubtful); !names.empty())
       note(fmt::format("no standard errors: the sampling variance of {} cannot be trusted", names));
     else if (doubled_doubtful)
-      note("no standard errors of the integrator error: the sampling variance with twice the substeps cannot be trusted");
+      note(
+          "no standard errors of the integrator error: the sampling variance with twice the substeps cannot be "
+          "trusted");
     if (const std::size_t first = first_diverged(doubled, paths); first < n && std::isfinite(weak.value[first]))
-      note(fmt::format("no integrator error from step {} on: with twice the substeps {} of {} paths have diverged by "
-                       "step {}",
-                       out.step[first], paths - doubled.records.back().finite, paths, out.step.back()));
+      note(
+          fmt::format("no integrator error from step {} on: with twice the substeps {} of {} paths have diverged by "
+                      "step {}",
+                      out.step[first], paths - doubled.records.back().finite, paths, out.step.back()));
     if (rounded > 0 && !itself)
       note(fmt::format("the difference is below the rounding of the arithmetic at {} of {} checkpoints after step 0{}",
                        rounded, compared, precision == Precision::single ? ": use precision = \"double\"" : ""));
-    if (unvaried > 0)
-      note("no variance reduction where the difference varies from path to path by rounding alone");
+    if (unvaried > 0) note("no variance reduction where the difference varies from path to path by rounding alone");
     if (method.config.noise.law != LawKind::gaussian)
       note("the noise is not Gaussian: method and model have independent draws");
     if (std::any_of(method.curve.notes.begin(), method.curve.notes.end(),
@@ -243,8 +248,8 @@ Summary summary_of(const Comparison& comparison) {
                      : "Weak error not resolved: it is 0.");
 
   const double own = std::fabs(number_at(comparison.integrator_error, *out.at));
-  const double own_limit = two_sided_limit(false_alarms, comparison.groups) *
-                           number_at(comparison.integrator_standard_error, *out.at);
+  const double own_limit =
+      two_sided_limit(false_alarms, comparison.groups) * number_at(comparison.integrator_standard_error, *out.at);
   const double share = small_share * weak;
   if (!std::isfinite(own))
     out.remarks.push_back("Integrator error not known.");

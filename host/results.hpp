@@ -34,9 +34,9 @@ struct Comparison {
   /// Per checkpoint: (Var S(method) + Var S(model)) / Var(S(method) - S(model)), 1 when the draws are independent. NaN
   /// where the difference varies by rounding alone.
   std::vector<double> variance_reduction;
-  std::size_t groups = 0;               ///< of paths, behind the standard errors: they have groups - 1 degrees of freedom
-  std::vector<bool> below_rounding;     ///< the arithmetic decides the weak error there; empty: nowhere
-  bool more_substeps_help = true;       ///< false: E S(model) does not depend on its substeps
+  std::size_t groups = 0;            ///< of paths, behind the standard errors: they have groups - 1 degrees of freedom
+  std::vector<bool> below_rounding;  ///< the arithmetic decides the weak error there; empty: nowhere
+  bool more_substeps_help = true;    ///< false: E S(model) does not depend on its substeps
   MeanIs mean_is = MeanIs::expectation;  ///< what both means are
   std::vector<std::string> notes;
 };

@@ -154,6 +154,7 @@ inline Comparison comparison(const Curve& method, const std::string& model, doub
   Comparison c;
   c.method = method.name;
   c.model = model;
+  c.groups = 64;
   for (std::size_t i = 0; i < method.step.size(); ++i) {
     const double t = static_cast<double>(i) / static_cast<double>(method.step.size() - 1);
     c.step.push_back(method.step[i]);
