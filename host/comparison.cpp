@@ -200,9 +200,12 @@ Comparison compare(const Simulated& method, const Simulated& model, const SimRes
           fmt::format("no integrator error from step {} on: with twice the substeps {} of {} paths have diverged by "
                       "step {}",
                       out.step[first], paths - doubled.records.back().finite, paths, out.step.back()));
-    if (rounded > 0 && !itself)
-      note(fmt::format("the difference is below the rounding of the arithmetic at {} of {} checkpoints after step 0{}",
-                       rounded, compared, precision == Precision::single ? ": use precision = \"double\"" : ""));
+    if (rounded > 0 && !itself) {
+      const std::string where =
+          rounded == compared ? "everywhere" : fmt::format("at {} of {} checkpoints after step 0", rounded, compared);
+      note(fmt::format("the difference is below the rounding of the arithmetic {}{}", where,
+                       precision == Precision::single ? ": use precision = \"double\"" : ""));
+    }
     if (unvaried > 0) note("no variance reduction where the difference varies from path to path by rounding alone");
     if (method.config.noise.law != LawKind::gaussian)
       note("the noise is not Gaussian: method and model have independent draws");

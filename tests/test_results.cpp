@@ -222,11 +222,26 @@ TEST(ResultsJson, comparisons_are_summed_up_where_the_weak_error_is_largest_afte
     "weak_stderr": [0.0, 0.0078125, 0.03125, 0.0625], "integrator_error_series": [0.0, 0.5, 0.015625, -0.125],
     "integrator_stderr_series": [0.0, 0.001, 0.00390625, 0.002],
     "variance_reduction_series": [null, 2.0, 64.5, 8.0], "notes": ["a note"]}])"));
-  EXPECT_EQ(keys_of(to_json(compared())["comparisons"][0]),
-            (std::vector<std::string>{"method", "model", "max_weak_error", "stderr", "at_step", "variance_reduction",
-                                      "integrator_error", "integrator_stderr", "relative", "step", "weak_error",
-                                      "weak_stderr", "integrator_error_series", "integrator_stderr_series",
-                                      "variance_reduction_series", "notes"}));
+  EXPECT_EQ(keys_of(to_json(compared())["comparisons"][0]), (std::vector<std::string>{"method",
+                                                                                      "model",
+                                                                                      "max_weak_error",
+                                                                                      "stderr",
+                                                                                      "at_step",
+                                                                                      "variance_reduction",
+                                                                                      "integrator_error",
+                                                                                      "integrator_stderr",
+                                                                                      "relative",
+                                                                                      "resolved",
+                                                                                      "remarks",
+                                                                                      "mean_is",
+                                                                                      "groups",
+                                                                                      "step",
+                                                                                      "weak_error",
+                                                                                      "weak_stderr",
+                                                                                      "integrator_error_series",
+                                                                                      "integrator_stderr_series",
+                                                                                      "variance_reduction_series",
+                                                                                      "notes"}));
 }
 
 TEST(ResultsJson, comparisons_pass_over_checkpoints_without_a_weak_error) {
