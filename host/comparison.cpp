@@ -261,7 +261,9 @@ Summary summary_of(const Comparison& comparison) {
                                       comparison.more_substeps_help ? "substeps" : "paths"));
   else if (*out.resolved && !(own + own_limit <= share))
     out.remarks.push_back(fmt::format("Integrator error perhaps more than a fifth of the weak error: {}.",
-                                      std::isnan(own_limit) ? "it has no standard error" : "more paths"));
+                                      std::isnan(own_limit)                          ? "it has no standard error"
+                                      : own > share && comparison.more_substeps_help ? "more substeps or paths"
+                                                                                     : "more paths"));
   return out;
 }
 
