@@ -281,8 +281,8 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
   };
   for (const CurveConfig& curve : experiment.curves) {
     if (!curve.model) continue;
-    results.comparisons.push_back(
-        compare(simulated_curve(curve.model->of), simulated_curve(curve.name), doubled[curve.name]));
+    results.comparisons.push_back(compare(simulated_curve(curve.model->of), simulated_curve(curve.name),
+                                          doubled[curve.name], objective, experiment.precision));
   }
   for (const BoundConfig& bound : experiment.bounds) {
     const CurveConfig& config = *find_curve(experiment, bound.curve);

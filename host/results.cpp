@@ -18,6 +18,7 @@
 #include <string_view>
 #include <utility>
 
+#include "host/comparison.hpp"
 #include "host/output_text.hpp"
 #include "kernels/simulate.hpp"
 
@@ -160,32 +161,27 @@ Json bound_json(const Verdict& verdict) {
 
 /// A comparison where its weak error is largest; NaN and no step when no weak error after step 0 is a number.
 struct Largest {
+  Summary summary;
   std::optional<std::uint64_t> step;
   double weak_error = NAN, standard_error = NAN, integrator_error = NAN, integrator_standard_error = NAN;
   double variance_reduction = NAN;
   double relative = NAN;  ///< |weak error| / E S of the method there
-
-  bool resolved() const { return !(std::fabs(weak_error) < 3.0 * standard_error); }
-  bool integrator_matters() const { return std::fabs(integrator_error) > 0.2 * std::fabs(weak_error); }
-  bool integrator_resolved() const { return !(std::fabs(integrator_error) < 3.0 * integrator_standard_error); }
 };
 
 Largest largest_of(const Results& results, const Comparison& comparison) {
   Largest largest;
-  for (std::size_t i = 0; i < comparison.step.size(); ++i) {
-    const double error = number_at(comparison.weak_error, i);
-    if (comparison.step[i] == 0 || !std::isfinite(error)) continue;
-    if (largest.step && std::fabs(error) <= std::fabs(largest.weak_error)) continue;
-    largest.step = comparison.step[i];
-    largest.weak_error = error;
-    largest.standard_error = number_at(comparison.standard_error, i);
-    largest.integrator_error = number_at(comparison.integrator_error, i);
-    largest.integrator_standard_error = number_at(comparison.integrator_standard_error, i);
-    largest.variance_reduction = number_at(comparison.variance_reduction, i);
-  }
+  largest.summary = summary_of(comparison);
+  if (!largest.summary.at) return largest;
+  const std::size_t at = *largest.summary.at;
+  largest.step = comparison.step[at];
+  largest.weak_error = number_at(comparison.weak_error, at);
+  largest.standard_error = number_at(comparison.standard_error, at);
+  largest.integrator_error = number_at(comparison.integrator_error, at);
+  largest.integrator_standard_error = number_at(comparison.integrator_standard_error, at);
+  largest.variance_reduction = number_at(comparison.variance_reduction, at);
   const auto method = std::find_if(results.curves.begin(), results.curves.end(),
                                    [&](const Curve& curve) { return curve.name == comparison.method; });
-  if (!largest.step || method == results.curves.end()) return largest;
+  if (method == results.curves.end()) return largest;
   const auto place = std::find(method->step.begin(), method->step.end(), *largest.step);
   if (place == method->step.end()) return largest;
   const double mean = number_at(method->mean, static_cast<std::size_t>(place - method->step.begin()));
@@ -206,6 +202,10 @@ Json comparison_json(const Results& results, const Comparison& comparison) {
   json["integrator_error"] = json_number(largest.integrator_error);
   json["integrator_stderr"] = json_number(largest.integrator_standard_error);
   json["relative"] = json_number(largest.relative);
+  json["resolved"] = largest.summary.resolved ? Json(*largest.summary.resolved) : Json(nullptr);
+  json["remarks"] = largest.summary.remarks;
+  json["mean_is"] = name_of(comparison.mean_is);
+  json["groups"] = comparison.groups;
   json["step"] = comparison.step;
   json["weak_error"] = json_numbers(comparison.weak_error, n);
   json["weak_stderr"] = json_numbers(comparison.standard_error, n);
@@ -257,6 +257,8 @@ std::string words(const char* name) {
   return text;
 }
 
+constexpr std::string_view restricted_footnote = "* mean over the paths that have not diverged";
+
 std::string curve_lines(const Results& results, std::size_t width) {
   std::vector<Column> columns = {{"curve", false, {}},          {"step", true, {}},   {"finite/paths", true, {}},
                                  {"mean +- stderr", false, {}}, {"median", true, {}}, {"band", false, {}}};
@@ -286,7 +288,7 @@ std::string curve_lines(const Results& results, std::size_t width) {
     out += table_line(columns, i + 1);
     for (const std::string& note : notes_of(curve)) out += wrapped(printable(note), 6, width);
   }
-  if (restricted) out += wrapped("* mean over the paths that have not diverged", table_margin, width);
+  if (restricted) out += wrapped(restricted_footnote, table_margin, width);
   return out;
 }
 
@@ -298,13 +300,16 @@ std::string comparison_lines(const Results& results, std::size_t width) {
                                  {"of the mean", true, {}},
                                  {"integrator +- stderr", false, {}},
                                  {"variance reduction", true, {}}};
-  std::vector<std::string> remarks;
+  std::vector<std::vector<std::string>> remarks;
+  bool restricted = false;
   for (const Comparison& comparison : results.comparisons) {
     const Largest largest = largest_of(results, comparison);
     const double reduction = largest.variance_reduction;
     columns[0].cells.push_back(printable(comparison.model));
     columns[1].cells.push_back(printable(comparison.method));
-    columns[2].cells.push_back(with_error(largest.weak_error, largest.standard_error));
+    const bool star = largest.step && comparison.mean_is == MeanIs::restricted;
+    restricted = restricted || star;
+    columns[2].cells.push_back(with_error(largest.weak_error, largest.standard_error) + (star ? " *" : ""));
     columns[3].cells.push_back(largest.step ? fmt::format("{}", *largest.step) : "-");
     columns[4].cells.push_back(std::isfinite(largest.relative) ? fmt::format("{:.3g}%", 100.0 * largest.relative)
                                                                : "-");
@@ -312,17 +317,7 @@ std::string comparison_lines(const Results& results, std::size_t width) {
     columns[6].cells.push_back(!std::isfinite(reduction) ? "-"
                                : reduction >= 100.0      ? fmt::format("x {:.0f}", reduction)
                                                          : fmt::format("x {:.3g}", reduction));
-    std::string remark;
-    if (!largest.step) {
-      remark = "No checkpoint after step 0 has a weak error.";
-    } else {
-      if (!largest.resolved()) remark += "Weak error not resolved: less than 3 standard errors. ";
-      if (largest.integrator_matters()) {
-        remark += largest.integrator_resolved() ? "Integrator error not small: more substeps."
-                                                : "Integrator error not small, nor resolved: more substeps or paths.";
-      }
-    }
-    remarks.push_back(std::move(remark));
+    remarks.push_back(largest.summary.remarks);
   }
   // The lines below say what the numbers of a dropped column mean.
   squeeze(columns, 0, width, 10);
@@ -336,9 +331,10 @@ std::string comparison_lines(const Results& results, std::size_t width) {
       wrapped("Models against their methods, at the largest weak error", 0, width) + table_line(columns, 0);
   for (std::size_t i = 0; i < results.comparisons.size(); ++i) {
     out += table_line(columns, i + 1);
-    out += wrapped(remarks[i], 6, width);
+    for (const std::string& remark : remarks[i]) out += wrapped(remark, 6, width);
     for (const std::string& note : results.comparisons[i].notes) out += wrapped(printable(note), 6, width);
   }
+  if (restricted) out += wrapped(restricted_footnote, table_margin, width);
   return out;
 }
 

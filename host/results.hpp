@@ -23,15 +23,21 @@ struct Performance {
 
 /// How far a model's E S is from its method's, both with the same noise path by path where the law is Gaussian. Vectors
 /// have one entry per checkpoint; NaN where a number does not exist (a path diverged, E S does not exist, too few
-/// paths).
+/// paths, a variance that cannot be trusted). host/comparison.hpp makes and sums it up.
 struct Comparison {
   std::string method, model;  ///< names of curves
   std::vector<std::uint64_t> step;
   std::vector<double> weak_error, standard_error;  ///< E S(method) - E S(model), with its own standard error
-  /// E S(model) - E S(the model with twice its substeps): about the integrator's own error.
+  /// About E S(model) - E S(the model without integrator error): E S(n) - E S(2n), n its substeps, extrapolated by the
+  /// integrator's order p, that is times 2^p / (2^p - 1): 2 for euler_maruyama and moment, 4/3 for weak2.
   std::vector<double> integrator_error, integrator_standard_error;
-  /// Per checkpoint: (Var S(method) + Var S(model)) / Var(S(method) - S(model)), 1 when the draws are independent.
+  /// Per checkpoint: (Var S(method) + Var S(model)) / Var(S(method) - S(model)), 1 when the draws are independent. NaN
+  /// where the difference varies by rounding alone.
   std::vector<double> variance_reduction;
+  std::size_t groups = 0;            ///< of paths, behind the standard errors: they have groups - 1 degrees of freedom
+  std::vector<bool> below_rounding;  ///< the arithmetic decides the weak error there; empty: nowhere
+  bool more_substeps_help = true;    ///< false: E S(model) does not depend on its substeps
+  MeanIs mean_is = MeanIs::expectation;  ///< what both means are
   std::vector<std::string> notes;
 };
 

@@ -154,6 +154,7 @@ inline Comparison comparison(const Curve& method, const std::string& model, doub
   Comparison c;
   c.method = method.name;
   c.model = model;
+  c.groups = 64;
   for (std::size_t i = 0; i < method.step.size(); ++i) {
     const double t = static_cast<double>(i) / static_cast<double>(method.step.size() - 1);
     c.step.push_back(method.step[i]);
@@ -188,7 +189,7 @@ inline Results results_with_models() {
   add(1, "dcsgd-sde2", ModelKind::second_order, IntegratorKind::weak2, 1, -0.1);
   add(3, "heavy-sde", ModelKind::first_order, IntegratorKind::moment, 2, 0.0);
   r.comparisons = {comparison(r.curves[1], "dcsgd-sde", 0.4, 0.002, 0.01),
-                   comparison(r.curves[1], "dcsgd-sde2", 0.01, 0.008, 0.02),
+                   comparison(r.curves[1], "dcsgd-sde2", 0.01, 0.008, 0.05),
                    comparison(r.curves[3], "heavy-sde", 0.1, 0.01, 0.01)};
   Comparison& nothing = r.comparisons[2];
   for (std::size_t i = 1; i < nothing.step.size(); ++i) nothing.weak_error[i] = none;

@@ -252,9 +252,27 @@ TEST_F(ReportInBrowser, draws_models_beside_their_methods) {
     EXPECT_EQ(found["models"], results.comparisons.size());
     const std::string text = found["text"];
     for (const char* said : {"dcsgd-sde (model of dcsgd)", "0.2143 \u00b1 0.0030", "not resolved", "more substeps",
-                             "no checkpoint after step 0 has a weak error", "its integrator"}) {
+                             "nothing to compare", "its integrator"}) {
       EXPECT_NE(text.find(said), std::string::npos) << said;
     }
+    // The page shows what results.json says of them, and decides nothing itself.
+    const Json json = to_json(results);
+    for (const Json& comparison : json["comparisons"]) {
+      for (const Json& remark : comparison["remarks"]) {
+        EXPECT_NE(text.find(remark.get<std::string>()), std::string::npos) << remark;
+      }
+    }
+    Json other = json;
+    for (Json& comparison : other["comparisons"]) {
+      comparison["resolved"] = true;
+      comparison["remarks"] = {"a sentence of results.json"};
+      comparison["mean_is"] = "restricted";
+    }
+    const std::string changed = inspect(other, width, log)["text"];
+    EXPECT_EQ(changed.find("not resolved"), std::string::npos);
+    EXPECT_NE(changed.find("a sentence of results.json"), std::string::npos);
+    EXPECT_NE(changed.find("0.2143 \u00b1 0.0030 *"), std::string::npos);
+    EXPECT_NE(changed.find("* over the paths that have not diverged"), std::string::npos);
     EXPECT_NE(text.find(results.comparisons[2].notes[0]), std::string::npos);
   }
 }

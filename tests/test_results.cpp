@@ -208,6 +208,7 @@ Results compared() {
   comparison.integrator_error = {0.0, 0.5, 0.015625, -0.125};
   comparison.integrator_standard_error = {0.0, 0.001, 0.00390625, 0.002};
   comparison.variance_reduction = {sample::none, 2.0, 64.5, 8.0};
+  comparison.groups = 64;
   comparison.notes = {"a note"};
   results.comparisons = {comparison};
   return results;
@@ -217,15 +218,30 @@ TEST(ResultsJson, comparisons_are_summed_up_where_the_weak_error_is_largest_afte
   EXPECT_EQ(to_json(compared())["comparisons"], Json::parse(R"([{
     "method": "m", "model": "sde", "max_weak_error": -0.5, "stderr": 0.03125, "at_step": 20,
     "variance_reduction": 64.5, "integrator_error": 0.015625, "integrator_stderr": 0.00390625, "relative": 0.25,
-    "step": [0, 10, 20, 30], "weak_error": [9.0, 0.125, -0.5, 0.25],
+    "resolved": true, "remarks": [], "mean_is": "expectation", "groups": 64, "step": [0, 10, 20, 30], "weak_error": [9.0, 0.125, -0.5, 0.25],
     "weak_stderr": [0.0, 0.0078125, 0.03125, 0.0625], "integrator_error_series": [0.0, 0.5, 0.015625, -0.125],
     "integrator_stderr_series": [0.0, 0.001, 0.00390625, 0.002],
     "variance_reduction_series": [null, 2.0, 64.5, 8.0], "notes": ["a note"]}])"));
-  EXPECT_EQ(keys_of(to_json(compared())["comparisons"][0]),
-            (std::vector<std::string>{"method", "model", "max_weak_error", "stderr", "at_step", "variance_reduction",
-                                      "integrator_error", "integrator_stderr", "relative", "step", "weak_error",
-                                      "weak_stderr", "integrator_error_series", "integrator_stderr_series",
-                                      "variance_reduction_series", "notes"}));
+  EXPECT_EQ(keys_of(to_json(compared())["comparisons"][0]), (std::vector<std::string>{"method",
+                                                                                      "model",
+                                                                                      "max_weak_error",
+                                                                                      "stderr",
+                                                                                      "at_step",
+                                                                                      "variance_reduction",
+                                                                                      "integrator_error",
+                                                                                      "integrator_stderr",
+                                                                                      "relative",
+                                                                                      "resolved",
+                                                                                      "remarks",
+                                                                                      "mean_is",
+                                                                                      "groups",
+                                                                                      "step",
+                                                                                      "weak_error",
+                                                                                      "weak_stderr",
+                                                                                      "integrator_error_series",
+                                                                                      "integrator_stderr_series",
+                                                                                      "variance_reduction_series",
+                                                                                      "notes"}));
 }
 
 TEST(ResultsJson, comparisons_pass_over_checkpoints_without_a_weak_error) {
@@ -241,11 +257,12 @@ TEST(ResultsJson, comparisons_pass_over_checkpoints_without_a_weak_error) {
   EXPECT_EQ(json["integrator_error_series"], Json::parse("[null, null, null, null]"));
   EXPECT_TRUE(json["integrator_error"].is_null());
   EXPECT_TRUE(json["relative"].is_null());
+  EXPECT_EQ(json["remarks"], Json::parse(R"(["Integrator error not known."])")) << json["remarks"];
 
   comparison.weak_error = {0.0, sample::none, std::numeric_limits<double>::infinity(), sample::none};
   json = to_json(results)["comparisons"][0];
   for (const char* key : {"max_weak_error", "stderr", "at_step", "variance_reduction", "integrator_error",
-                          "integrator_stderr", "relative"}) {
+                          "integrator_stderr", "relative", "resolved"}) {
     EXPECT_TRUE(json[key].is_null()) << key;
   }
   comparison = {};
@@ -328,33 +345,38 @@ TEST(VerdictTable, holds_models_against_their_methods) {
   EXPECT_NE(verdict_table(results).find("x 12346\n"), std::string::npos);
 }
 
+// The sentences themselves: tests/test_comparison.cpp.
 TEST(VerdictTable, says_what_a_comparison_does_not_show) {
-  const std::string unresolved = "Weak error not resolved: less than 3 standard errors.";
-  const std::string coarse = "Integrator error not small: more substeps.";
-  const std::string vague = "Integrator error not small, nor resolved: more substeps or paths.";
-  struct Case {
-    double stderr_, integrator, integrator_stderr;
-    bool unresolved, coarse, vague;
-  };
-  // The weak error is -0.5: resolved to a standard error of 1/6, the integrator's share is 0.1.
-  for (const Case& c : {Case{0.166, 0.09, 0.01, false, false, false}, Case{0.167, 0.09, 0.01, true, false, false},
-                        Case{0.1, -0.11, 0.01, false, true, false}, Case{0.1, 0.11, 0.04, false, false, true},
-                        Case{0.2, 0.11, 0.01, true, true, false}, Case{0.0, sample::none, 0.0, false, false, false},
-                        Case{sample::none, 0.09, sample::none, false, false, false}}) {
-    Results results = compared();
-    results.comparisons[0].standard_error[2] = c.stderr_;
-    results.comparisons[0].integrator_error[2] = c.integrator;
-    results.comparisons[0].integrator_standard_error[2] = c.integrator_stderr;
-    const std::string table = verdict_table(results);
-    EXPECT_EQ(table.find(unresolved) != std::string::npos, c.unresolved) << table;
-    EXPECT_EQ(table.find(coarse) != std::string::npos, c.coarse) << table;
-    EXPECT_EQ(table.find(vague) != std::string::npos, c.vague) << table;
-  }
   Results results = compared();
-  results.comparisons[0].weak_error = {0.0, sample::none, sample::none, sample::none};
+  Comparison& comparison = results.comparisons[0];
+  comparison.standard_error[2] = 0.25;
+  comparison.integrator_error[2] = 0.5;
+  const Json json = to_json(results)["comparisons"][0];
+  EXPECT_EQ(json["resolved"], false);
+  ASSERT_EQ(json["remarks"].size(), 2u);
+  const std::string table = verdict_table(results);
+  for (const Json& remark : json["remarks"]) {
+    EXPECT_NE(table.find("      " + remark.get<std::string>() + "\n"), std::string::npos) << table;
+  }
+  EXPECT_NE(json["remarks"][0].get<std::string>().find("not resolved"), std::string::npos);
+  EXPECT_NE(json["remarks"][1].get<std::string>().find("more substeps"), std::string::npos);
+
+  comparison.weak_error = {0.0, sample::none, sample::none, sample::none};
   EXPECT_NE(verdict_table(results).find("  sde    m       -                           -            -  -"),
             std::string::npos);
-  EXPECT_NE(verdict_table(results).find("No checkpoint after step 0 has a weak error.\n"), std::string::npos);
+  EXPECT_EQ(to_json(results)["comparisons"][0]["remarks"], Json::array());
+}
+
+TEST(VerdictTable, marks_restricted_comparisons_with_a_star) {
+  Results results = compared();
+  const std::string footnote = "  * mean over the paths that have not diverged\n";
+  EXPECT_EQ(verdict_table(results).find('*'), std::string::npos);
+  results.comparisons[0].mean_is = MeanIs::restricted;
+  EXPECT_NE(verdict_table(results).find("-0.500 +- 0.031 * "), std::string::npos);
+  EXPECT_NE(verdict_table(results).find(footnote), std::string::npos);
+  EXPECT_EQ(to_json(results)["comparisons"][0]["mean_is"], "restricted");
+  results.comparisons[0].weak_error.assign(4, sample::none);
+  EXPECT_EQ(verdict_table(results).find('*'), std::string::npos);
 }
 
 TEST(VerdictTable, keeps_of_a_narrow_comparison_what_matters) {
