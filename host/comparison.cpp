@@ -60,13 +60,12 @@ Comparison compare(const Simulated& method, const Simulated& model, const SimRes
       for (std::size_t c = 0; c < out.step.size(); ++c)
         if (out.step[c] > 0) weak.value[c] = weak.standard_error[c] = weak.variance_reduction[c] = nan;
     } else if (side->curve.variance_doubtful) {
-      out.notes.push_back(
-          fmt::format("the sampling variance of '{}' cannot be trusted, nor can the standard errors here",
-                      side->config.name));
+      out.notes.push_back(fmt::format(
+          "the sampling variance of '{}' cannot be trusted, nor can the standard errors here", side->config.name));
     }
     if (side->result.records.back().finite < paths)
-      out.notes.push_back(
-          fmt::format("no comparison from the first record on at which a path of '{}' has diverged", side->config.name));
+      out.notes.push_back(fmt::format("no comparison from the first record on at which a path of '{}' has diverged",
+                                      side->config.name));
   }
   if (method.result.group_means.front().size() < least_groups)
     out.notes.push_back(fmt::format("no standard errors: they need at least {} paths", least_groups * block_paths));

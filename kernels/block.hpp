@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every process of a block of 32 paths has: the iterates and their gradients, who has diverged, and the statistics
-// left at every checkpoint. P packs F hold the block (P * lanes = 32); slot t of a row belongs to path path_of_slot(t) of
-// the block.
+// left at every checkpoint. P packs F hold the block (P * lanes = 32); slot t of a row belongs to path path_of_slot(t)
+// of the block.
 #pragma once
 #include <atomic>
 

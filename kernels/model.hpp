@@ -90,8 +90,8 @@ PATHBOUND_HD F two_point(BitsOf<F> word) {
   return select_top_bit(shl(word, static_cast<int>(8 * sizeof(ScalarOf<F>)) - 32), real<F>(-1.0), real<F>(1.0));
 }
 
-/// Substep r = n, ..., 1 of the Brownian bridge: takes the noise increment (in units of sqrt(eta)) out of what is left of
-/// the step's. z: a normal; not looked at for r = 1.
+/// Substep r = n, ..., 1 of the Brownian bridge: takes the noise increment (in units of sqrt(eta)) out of what is left
+/// of the step's. z: a normal; not looked at for r = 1.
 template <class F>
 PATHBOUND_HD F bridge_increment(F& left, F z, int r, int n) {
   using R = ScalarOf<F>;
@@ -183,7 +183,8 @@ class ModelStep {
         inverse_n_(R(1) / static_cast<R>(spec.model.substeps)),
         inverse_root_workers_(R(1) / sqrt(static_cast<R>(spec.n_workers))) {}
 
-  /// Moves x over substep i of step k. increment: the noise's, of variance 1/n. signs: weak2's two-point variables, +-1.
+  /// Moves x over substep i of step k. increment: the noise's, of variance 1/n. signs: weak2's two-point variables,
+  /// +-1.
   ///
   /// euler_maruyama: X' = X + b(X) + G(X) w, with b the drift over the substep, G the diffusion and w the increment.
   ///
@@ -195,8 +196,7 @@ class ModelStep {
   /// There is one place for each evaluation of the coefficients, so that the code stays small.
   PATHBOUND_HD void advance(const Vector& x, const Vector& increment, const Vector& signs, std::uint64_t k, int i) {
     const Vector step = space_.template vector<ModelSlot::step>(), noise = space_.template vector<ModelSlot::noise>(),
-                 across = space_.template vector<ModelSlot::across>(),
-                 next = space_.template vector<ModelSlot::next>();
+                 across = space_.template vector<ModelSlot::across>(), next = space_.template vector<ModelSlot::next>();
     const bool weak2 = model_.integrator == IntegratorKind::weak2, constant = has_constant_noise(spec_);
     const bool separate = has_separate_noise(spec_);
     const double length = 1.0 / model_.substeps, begin = static_cast<double>(i) * length;
@@ -239,17 +239,18 @@ class ModelStep {
       if (stage >= 5 || (stage == 0 && weak2 && constant)) at = step_size_at(spec_, k, begin + 0.5 * length);
       const R factor = stage == 0 ? R(1) : stage <= 2 ? side * quarter : stage <= 4 ? -(side * mixed) : R(0.5);
       const bool with_signs = (stage == 1 || stage == 2) && !separate;
-      diffuse(diffusion(at.eta * factor),
-              [&](int c) {
-                const F w = get(increment, c);
-                return with_signs ? fma(real<F>(0.70710678118654752), of_signs(c), w) : w;
-              },
-              [&](int c, F value) {
-                if (stage == 0)
-                  set(noise, c, value);
-                else
-                  set(next, c, get(next, c) + value);
-              });
+      diffuse(
+          diffusion(at.eta * factor),
+          [&](int c) {
+            const F w = get(increment, c);
+            return with_signs ? fma(real<F>(0.70710678118654752), of_signs(c), w) : w;
+          },
+          [&](int c, F value) {
+            if (stage == 0)
+              set(noise, c, value);
+            else
+              set(next, c, get(next, c) + value);
+          });
       if (stage > 0) continue;
       if (!weak2) {
         space_.each([&](int c, int) { set(x, c, get(x, c) + (get(step, c) + get(noise, c))); });
@@ -349,8 +350,8 @@ class ModelStep {
     });
   }
 
-  /// Takes half of weak2's sum over r, at the point prepared, from `next`. With W = D^(1/2) - b v u^T (u, b: unit, bend)
-  /// the sum is eta^2/(N n) sum_j (dW)_ij [H W e_j].
+  /// Takes half of weak2's sum over r, at the point prepared, from `next`. With W = D^(1/2) - b v u^T (u, b: unit,
+  /// bend) the sum is eta^2/(N n) sum_j (dW)_ij [H W e_j].
   PATHBOUND_HD void subtract_correction(const Vector& next, StepSizeAt<R> now) {
     const Vector diagonal = space_.template vector<ModelSlot::diagonal>();
     const F scale(R(0.5) * ((now.eta * now.eta) * (inverse_n_ / static_cast<R>(spec_.n_workers))));
@@ -376,7 +377,7 @@ class ModelStep {
       return;
     }
     const F curvature = space_.sum([&](int i, int) { return get(m_, i) * get(hessian_, i); });  // v^T H v
-    const F two = real<F>(2.0), lambda = fma(zero - bend_, unit_square_, real<F>(1.0));           // W u = lambda v
+    const F two = real<F>(2.0), lambda = fma(zero - bend_, unit_square_, real<F>(1.0));         // W u = lambda v
     // Along H W u: the derivative of |u|^2, and of b.
     const F unit_slope = space_.sum([&](int i, int) {
       const F u = unit(i), root = get(root_, i);
@@ -385,8 +386,7 @@ class ModelStep {
       const F inner = two * y - u * square_slope / root;
       return zero_unless(lt(zero, root), u * inner / root);
     });
-    const F bend_slope =
-        zero_unless(lt(zero, remainder_), bend_ * bend_ * unit_slope / (two * remainder_));
+    const F bend_slope = zero_unless(lt(zero, remainder_), bend_ * bend_ * unit_slope / (two * remainder_));
     // sum_j of the derivative of u_j along H W e_j.
     const F turning = space_.sum([&](int i, int) {
       const F root = get(root_, i);
@@ -439,8 +439,8 @@ class ModelStep {
   const Vector m_, root_, slope_, hessian_, point_;
   const bool signs_;
   const R inverse_n_, inverse_root_workers_;
-  F mean_square_, noise_square_;            // |grad f|^2/d; the part of D_j that is the same for all j
-  F unit_square_, remainder_, bend_;        // |u|^2, sqrt(1 - c |u|^2), b
+  F mean_square_, noise_square_;      // |grad f|^2/d; the part of D_j that is the same for all j
+  F unit_square_, remainder_, bend_;  // |u|^2, sqrt(1 - c |u|^2), b
 };
 
 }  // namespace PATHBOUND_ISA

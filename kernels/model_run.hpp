@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The time loop of the models on the CPU: it takes the 32 paths of a block from x_0 to the last step. The step itself is
-// model.hpp's.
+// The time loop of the models on the CPU: it takes the 32 paths of a block from x_0 to the last step. The step itself
+// is model.hpp's.
 #pragma once
 #include "kernels/block.hpp"
 #include "kernels/model.hpp"
@@ -71,8 +71,6 @@ class PackSpace {
 template <class F, int P>
 class ModelRun : Block<F, P> {
   using Base = Block<F, P>;
-  using typename Base::R;
-  using typename Base::Word;
   using Base::alive_;
   using Base::g_;
   using Base::lanes;
@@ -85,6 +83,8 @@ class ModelRun : Block<F, P> {
   using Base::tracked_;
   using Base::width;
   using Base::x_;
+  using typename Base::R;
+  using typename Base::Word;
   using Space = PackSpace<F, width>;
   using Vector = typename Space::Vector;
 
@@ -144,18 +144,20 @@ class ModelRun : Block<F, P> {
   }
 
  private:
-  /// The step's noise is minus the method's own, scaled to variance 1: -sum_i s_i zeta_ij / sqrt(sum_i s_i^2); all s_i = 1
-  /// where they are all 0.
+  /// The step's noise is minus the method's own, scaled to variance 1: -sum_i s_i zeta_ij / sqrt(sum_i s_i^2); all s_i
+  /// = 1 where they are all 0.
   PATHBOUND_HD void take_gradient_noise() {
     const int dim = spec_.objective.dim, workers = spec_.n_workers;
     for (int p = 0; p < P; ++p) {
       F mean_square = real<F>(0.0);
       if (spec_.affine) {
         gradient<F>(spec_.objective, x_ + p * lanes, width, g_ + p * lanes, scratch_ + p * lanes);
-        mean_square = tree_sum<F>(dim, [&](int j) {
-          const F g = load<F>(row(g_, j, p));
-          return g * g;
-        }) / real<F>(dim);
+        mean_square = tree_sum<F>(dim,
+                                  [&](int j) {
+                                    const F g = load<F>(row(g_, j, p));
+                                    return g * g;
+                                  }) /
+                      real<F>(dim);
       }
       store(mean_square_ + p * lanes, mean_square);
       F total = real<F>(0.0);
@@ -202,7 +204,8 @@ class ModelRun : Block<F, P> {
     for (int j = 0; j < dim;) {
       int got;
       const Word* words = sign_words_.take(dim - j, got);
-      for (int i = 0; i < got * width; i += lanes) store(signs_ + j * width + i, two_point<F>(load_bits(words + i, F())));
+      for (int i = 0; i < got * width; i += lanes)
+        store(signs_ + j * width + i, two_point<F>(load_bits(words + i, F())));
       j += got;
     }
   }

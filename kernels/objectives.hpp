@@ -3,8 +3,8 @@
 //
 // A separable objective f(x) = sum_j f_j(x_j) is a struct with the members value(x_j, j) = f_j(x_j) - min f_j,
 // gradient(x_j, j) = f_j'(x_j) and second(x_j, j) = f_j''(x_j), built from an ObjectiveSpec; one line of
-// `with_separable` makes it known. CONTRIBUTING walks through adding one. The dense objectives (least_squares, logistic)
-// have functions of their own below.
+// `with_separable` makes it known. CONTRIBUTING walks through adding one. The dense objectives (least_squares,
+// logistic) have functions of their own below.
 #pragma once
 #include "kernels/math.hpp"
 #include "kernels/reduce.hpp"

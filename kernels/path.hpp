@@ -20,9 +20,6 @@ PATHBOUND_HD std::int64_t workspace_rows(const SimSpec<R>& spec) {
 template <class F, int P>
 class MethodRun : Block<F, P> {
   using Base = Block<F, P>;
-  using typename Base::D;
-  using typename Base::R;
-  using typename Base::Word;
   using Base::alive_;
   using Base::g_;
   using Base::lanes;
@@ -34,6 +31,9 @@ class MethodRun : Block<F, P> {
   using Base::track_gradient;
   using Base::width;
   using Base::x_;
+  using typename Base::D;
+  using typename Base::R;
+  using typename Base::Word;
 
  public:
   PATHBOUND_HD MethodRun(const SimSpec<R>& spec, std::uint64_t block, R* rows, double* doubles, const BlockOutput& out)

@@ -30,7 +30,7 @@ struct SimResult {
   std::array<std::vector<double>, 5> quantiles;
   /// Means of S over groups of equally many blocks (between 64 and 127 groups; fewer when there are fewer than 64
   /// blocks), for median-of-means bands: group_means[checkpoint][group]. A group with a diverged path has NaN.
-  std::uint64_t group_paths = 0;                 ///< of each group
+  std::uint64_t group_paths = 0;  ///< of each group
   std::vector<std::vector<double>> group_means;
   double seconds = 0.0;                  ///< wall time of the simulation with its reductions
   std::vector<KernelTime> kernel_times;  ///< of the cuda backend

@@ -69,13 +69,14 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
   choice.multiprocessors = multiprocessors;
   choice.dense = !is_separable(spec.objective.kind);
   choice.one_coordinate = dim == 1 && !choice.dense;
-  const bool scalar = !spec.is_model && choice.one_coordinate && spec.n_workers == 1 && !spec.affine && !spec.track_gradient &&
-                      spec.compressor == CompressorKind::identity && spec.law != LawKind::multivariate_t;
+  const bool scalar = !spec.is_model && choice.one_coordinate && spec.n_workers == 1 && !spec.affine &&
+                      !spec.track_gradient && spec.compressor == CompressorKind::identity &&
+                      spec.law != LawKind::multivariate_t;
   const Variant<R>* variant = nullptr;
   if (scalar && options.tile <= 1) variant = find_variant(all, spec, true, Layout::registers, 1);
   if (variant == nullptr) {  // an objective without a scalar kernel of its own is no worse off
-    // Four coordinates a lane use a Philox block best (a model has registers for two). With few paths, fewer a lane fill
-    // the device better. (Dense objectives keep a lane busy with every row and column.)
+    // Four coordinates a lane use a Philox block best (a model has registers for two). With few paths, fewer a lane
+    // fill the device better. (Dense objectives keep a lane busy with every row and column.)
     const int each = spec.is_model ? 2 : 4;
     int lanes = options.tile;
     if (lanes == 0) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every process of a tile has: a path is a tile of `lanes` lanes. Where lanes * E is enough for all coordinates,
-// lane l holds coordinates E l .. E l + E - 1 in registers (Registers); beyond that the lanes go over the coordinates in
-// chunks of lanes * E, and x lies in global memory (Memory). Dense objectives, whose gradient needs every coordinate, are
-// of the second kind too (Dense).
+// lane l holds coordinates E l .. E l + E - 1 in registers (Registers); beyond that the lanes go over the coordinates
+// in chunks of lanes * E, and x lies in global memory (Memory). Dense objectives, whose gradient needs every
+// coordinate, are of the second kind too (Dense).
 #pragma once
 #include "kernels/cuda/lanes.cuh"
 #include "kernels/cuda/segment.cuh"
@@ -178,18 +178,14 @@ class TileState {
       for (int i = lanes_.lane; i < dim(); i += lanes_.count) {
         // The matrix is symmetric: row i read as column i, neighbours together.
         g[i] = pathbound::tree_sum<R>(
-            dim(),
-            [&](int j) { return f.gram[static_cast<std::int64_t>(j) * dim() + i] * (x[j] - f.x_star[j]); },
+            dim(), [&](int j) { return f.gram[static_cast<std::int64_t>(j) * dim() + i] * (x[j] - f.x_star[j]); },
             nodes);
       }
     } else {
       R* rows = rows_of_path();
       for (int r = lanes_.lane; r < f.n_rows; r += lanes_.count) {
         const R margin = pathbound::tree_sum<R>(
-            dim(),
-            [&](int j) {
-              return segment_.rows_transposed[static_cast<std::int64_t>(j) * f.n_rows + r] * x[j];
-            },
+            dim(), [&](int j) { return segment_.rows_transposed[static_cast<std::int64_t>(j) * f.n_rows + r] * x[j]; },
             nodes);
         rows[r] = R(-1.0) / (R(1.0) + exp(margin));
       }
@@ -253,8 +249,7 @@ class TileState {
   }
   /// -p of each row, and (models) as many numbers more.
   __device__ __forceinline__ R* rows_of_path() const {
-    return segment_.row_values +
-           static_cast<std::int64_t>(local_) * spec_.objective.n_rows * (spec_.is_model ? 2 : 1);
+    return segment_.row_values + static_cast<std::int64_t>(local_) * spec_.objective.n_rows * (spec_.is_model ? 2 : 1);
   }
 
   __device__ __forceinline__ void track_gradient() { tracked_ = max(largest_of_lane(), tracked_); }
