@@ -253,6 +253,8 @@ PowerFit fit_of(const Track& track) {
   return fit_power(x, y, error, confidence);
 }
 
+bool is_settled(const PowerFit& fit) { return fit.points >= 3 && fit.upper - fit.lower <= widest; }
+
 std::string octaves_of(const Track& track) {
   double low = 0.0, high = 0.0;
   int n = 0;
@@ -275,8 +277,9 @@ std::string eta_at_level(const Track& track) {
   }
   const Crossing crossing = first_crossing(eta, relative, wrong_level);
   if (crossing.beyond != 0) return fmt::format("{} {:.3g}", crossing.beyond < 0 ? "<" : ">", crossing.x);
+  const std::size_t at = static_cast<std::size_t>(
+      std::find_if(relative.begin(), relative.end(), [](double r) { return r >= wrong_level; }) - relative.begin());
   // No line leads to a point that does not exist.
-  const std::size_t at = static_cast<std::size_t>(std::lower_bound(eta.begin(), eta.end(), crossing.x) - eta.begin());
   if (relative[at] == diverged) return fmt::format("< {:.3g}", eta[at]);
   return fmt::format("{}{:.3g}", relative[at] > resolved_from * error[at] ? "" : "~", crossing.x);
 }
@@ -318,7 +321,7 @@ Expected judge(const Case& item, const Track& track, const PowerFit& fit) {
   if (!first && track.model != ModelKind::second_order) return {"-", Judgement::none};
   const double order = first ? 1.0 : 2.0, least = first ? 0.8 : 1.7, most = first ? 1.3 : 2.4;
   const auto says = [&](const char* what) { return fmt::format("{:g}: {}", order, what); };
-  if (fit.points < 3 || fit.upper - fit.lower > widest) return {says("open"), Judgement::open};
+  if (!is_settled(fit)) return {says("open"), Judgement::open};
   const bool met = (fit.lower <= order && order <= fit.upper) || (least <= fit.lower && fit.upper <= most);
   return met ? Expected{says("yes"), Judgement::met} : Expected{says("NO"), Judgement::failed};
 }
@@ -347,7 +350,7 @@ std::vector<std::string> row_of(const Case& item, const Track& track) {
     integrator = fmt::format("<{:.1f}%", 100.0 * share.value);
   return {item.name(),
           name_of(track.model),
-          fit.points < 3 ? "-" : fmt::format("{:.2f} [{:.2f}, {:.2f}]", fit.order, fit.lower, fit.upper),
+          !is_settled(fit) ? "-" : fmt::format("{:.2f} [{:.2f}, {:.2f}]", fit.order, fit.lower, fit.upper),
           octaves_of(track),
           eta_at_level(track),
           worst.diverged ? "inf" : fmt::format("{:.3g}%", 100.0 * worst.relative),
@@ -362,7 +365,8 @@ Table table_of(const std::vector<CaseResult>& results) {
   table.caption = fmt::format(
       "Weak error E S(method) - E S(model) at {} checkpoints up to T = {} eta_max, for eta = eta_max, eta_max/2, ..., "
       "eta_max/{}. order: p of C eta^p through max |error|/S(x0), the maximum over the checkpoints, with its {:.0f}% "
-      "interval (-: fewer than 3 points); points: how many points over how many octaves, those resolved (|error| > "
+      "interval (-: fewer than 3 points, or wider than {:g}); points: how many points over how many octaves, those "
+      "resolved (|error| > "
       "{:g} "
       "standard errors) and with a relative error of at most {:.0f}%. eta_5%: where the relative error, max |error|/E "
       "S(method), reaches {:.0f}%, by straight lines in log-log between the points (~: not resolved there). at max: "
@@ -372,7 +376,7 @@ Table table_of(const std::vector<CaseResult>& results) {
       "substeps are halved (<: no change is resolved; ! above {:.0f}%). reduction: of the error's variance by common "
       "noise, over the eta. claim: the order that docs/theory.md claims, and whether it came out (open: not resolved "
       "well enough to tell).",
-      n_checkpoints, n_checkpoints, 1 << octaves, 100.0 * confidence, resolved_from, 100.0 * not_small,
+      n_checkpoints, n_checkpoints, 1 << octaves, 100.0 * confidence, widest, resolved_from, 100.0 * not_small,
       100.0 * wrong_level, 100.0 * integrator_share);
   table.header = {"case", "model", "order", "points", "eta_5%", "at max", "integr.", "reduction", "claim"};
   for (const CaseResult& result : results)
