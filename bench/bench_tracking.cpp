@@ -384,35 +384,42 @@ Table table_of(const std::vector<CaseResult>& results) {
   return table;
 }
 
-/// Every point, for the report.
-Table points_table(const std::vector<CaseResult>& results) {
-  Table table;
-  table.title = "All points";
-  table.caption =
-      "error: max |E S(method) - E S(model)|/S(x0) with the standard error where the maximum is; relative: max "
-      "|error|/E "
-      "S(method); integrator: max |E S(model) - E S(model with half the substeps)|/S(x0).";
-  table.header = {"case", "model", "eta", "error", "stderr", "relative", "integrator", "its stderr", "var. reduction"};
-  const auto number = [](double v) { return std::isnan(v) ? std::string("-") : fmt::format("{:.3g}", v); };
+/// points.csv: every point; empty where a number does not exist.
+std::string points_csv(const std::vector<CaseResult>& results, bool quick) {
+  std::string out =
+      "case,model,eta,paths,substeps,error,error_stderr,relative_error,relative_stderr,integrator_error,"
+      "integrator_stderr,variance_reduction,largest_z,diverged\n";
+  const auto number = [](double v) { return std::isnan(v) ? std::string() : fmt::format("{}", v); };
   for (const CaseResult& result : results)
     for (const Track& track : result.tracks)
-      for (const Point& p : track.points)
-        table.rows.push_back({result.item.name(), name_of(track.model), number(p.eta), number(p.size),
-                              number(p.size_error), number(p.relative), number(p.integrator),
-                              number(p.integrator_error), number(p.reduction)});
-  return table;
+      for (std::size_t i = 0; i < track.points.size(); ++i) {
+        const Point& p = track.points[i];
+        const int octave = static_cast<int>(i);
+        out += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", result.item.name(), name_of(track.model),
+                           p.eta, paths_of(result.item, octave, quick),
+                           2 * substeps_of(result.item, track.model, octave), number(p.size), number(p.size_error),
+                           number(p.relative), number(p.relative_error), number(p.integrator),
+                           number(p.integrator_error), number(p.reduction), number(p.largest_z), p.diverged ? 1 : 0);
+      }
+  return out;
 }
 
-/// A dashed line of slope `order` through the track's smallest resolved error.
+/// A colour for each model, the same in every figure; 0 is the method's.
+int colour_of(ModelKind model) { return 1 + static_cast<int>(model); }
+
+/// A dashed line of slope `order` through the track's most precise error.
 void add_slope(Figure& figure, const Track& track, int order) {
-  const auto last = std::find_if(track.points.rbegin(), track.points.rend(), [](const Point& p) { return p.in_fit(); });
-  if (last == track.points.rend()) return;
+  const auto precision = [](const Point& p) { return p.in_fit() ? p.size / p.size_error : 0.0; };
+  const auto best = std::max_element(track.points.begin(), track.points.end(),
+                                     [&](const Point& a, const Point& b) { return precision(a) < precision(b); });
+  if (!best->in_fit()) return;
   FigureSeries line;
   line.name = fmt::format("slope {}", order);
   line.dashed = true;
+  line.group = colour_of(track.model);
   for (const Point& point : track.points) {
     line.x.push_back(point.eta);
-    line.y.push_back(last->size * std::pow(point.eta / last->eta, order));
+    line.y.push_back(best->size * std::pow(point.eta / best->eta, order));
   }
   figure.series.push_back(std::move(line));
 }
@@ -421,20 +428,20 @@ Figure error_figure(const CaseResult& result) {
   Figure figure;
   figure.title = result.item.name() + ": weak error against eta";
   figure.caption =
-      "Largest |E S(method) - E S(model)|/S(x0) over the checkpoints, whiskers of 2 standard errors; only points above "
-      "those 2 are drawn. Dashed: slopes 1 and 2.";
+      "Largest |E S(method) - E S(model)|/S(x0) over the checkpoints, whiskers of 2 standard errors, where it is "
+      "resolved. Dashed: slopes 1 and 2.";
   figure.x_label = "eta";
   figure.y_label = "max |E S(method) - E S(model)| / S(x0)";
   figure.log_x = figure.log_y = true;
   for (const Track& track : result.tracks) {
     FigureSeries series;
     series.name = name_of(track.model);
+    series.group = colour_of(track.model);
     for (const Point& point : track.points) {
-      const double lower = point.size - 2.0 * point.size_error;
-      const bool drawn = !point.diverged && lower > 0.0;
+      const bool drawn = !point.diverged && point.resolved();
       series.x.push_back(point.eta);
       series.y.push_back(drawn ? point.size : nan);
-      series.lower.push_back(drawn ? lower : nan);
+      series.lower.push_back(drawn ? point.size - 2.0 * point.size_error : nan);
       series.upper.push_back(drawn ? point.size + 2.0 * point.size_error : nan);
     }
     figure.series.push_back(std::move(series));
@@ -472,7 +479,11 @@ Figure curves_figure(const CaseResult& result) {
   for (const Track& track : result.tracks)
     figure.series.push_back(
         curve_series(name_of(track.model), eta_max, track.mean[curves_octave], track.mean_error[curves_octave]));
-  for (std::size_t i = 1; i < figure.series.size(); ++i) figure.series[i].dashed = true;
+  figure.series.front().group = 0;
+  for (std::size_t i = 1; i < figure.series.size(); ++i) {
+    figure.series[i].dashed = true;
+    figure.series[i].group = colour_of(result.tracks[i - 1].model);
+  }
   return figure;
 }
 
@@ -577,7 +588,7 @@ int run(const Options& options) {
                           cuda ? describe(find_devices(machine.devices)) : "cpu",
                           name_of(machine.isa),
                           thread_count(machine.threads)};
-    report.tables = {table, points_table(results)};
+    report.tables = {table};
     std::vector<MethodKind> shown;
     for (const CaseResult& result : results) {
       if (std::find(shown.begin(), shown.end(), result.item.variant->method) != shown.end()) continue;
@@ -586,7 +597,9 @@ int run(const Options& options) {
     }
     for (const CaseResult& result : results) report.figures.push_back(error_figure(result));
     const nlohmann::ordered_json json = to_json(report);
-    write_files(options.out, {{"results.json", to_text(json)}, {"report.html", render_report(json)}});
+    write_files(options.out, {{"results.json", to_text(json)},
+                              {"points.csv", points_csv(results, options.quick)},
+                              {"report.html", render_report(json)}});
   }
   return as_claimed ? done : unexpected;
 }
@@ -598,7 +611,7 @@ int parse_and_run(int argc, char** argv) {
   add_backend_options(app, options.backend);
   app.add_option("--threads", options.threads, "threads (default: all)")->check(CLI::Range(1, 4096));
   app.add_flag("--quick", options.quick, "fewer paths");
-  app.add_option("-o,--out", options.out, "folder for results.json and report.html");
+  app.add_option("-o,--out", options.out, "folder for results.json, points.csv and report.html");
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
