@@ -35,7 +35,7 @@ constexpr double resolved_from = 4.0;  ///< standard errors
 /// Of the points of a fit. The maximum of noisy errors is too large, by up to a few standard errors, and among points
 /// close to a threshold the lucky ones pass: from 4 on, orders come out too low.
 constexpr double fitted_from = 8.0;
-constexpr double confidence = 0.99;   ///< of the interval of an order
+constexpr double confidence = 0.95;   ///< of the interval of an order
 constexpr double wrong_level = 0.05;  ///< of eta_5%
 constexpr double not_small = 0.25;    ///< relative errors above it say nothing about eta -> 0 and stay out of the fit
 constexpr double widest = 1.0;        ///< intervals wider than this say nothing about an order
@@ -541,9 +541,9 @@ std::string summary_of(const std::vector<CaseResult>& results, const Performance
   std::string out = fmt::format("{} of {} claims came out, {} open, {} not; ", met, met + open + failed, open, failed);
   if (orders > 0)
     out += fmt::format(
-        "{} orders, each with a {:.0f}% interval (some interval misses its order with a chance of at most "
-        "{:.2g})",
-        orders, 100.0 * confidence, std::min(1.0, orders * (1.0 - confidence)));
+        "{} orders with {:.0f}% intervals, each on its own (a claim fails when the interval misses the order and lies "
+        "outside [0.8, 1.3] or [1.7, 2.4], too)",
+        orders, 100.0 * confidence);
   if (exact > 0)
     out += fmt::format("{}{} differences of exact models within {:g} standard errors (family error level {:.2g})",
                        orders > 0 ? "; " : "", exact, exact_within, std::min(1.0, family));
