@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -185,30 +184,18 @@ int run(const Options& options) {
   return as_expected ? done : unexpected;
 }
 
-int parse_and_run(int argc, char** argv) {
-  CLI::App app{"bench_bounds: do the bounds of the shipped experiments come out as theory expects?"};
-  Options options;
-  app.add_option("EXPERIMENT", options.names, "names of shipped experiments, or files (default: all that have bounds)");
-  add_backend_options(app, options.backend);
-  app.add_option("--threads", options.threads, "threads (default: all)")->check(CLI::Range(1, 4096));
-  app.add_flag("--quick", options.quick, "fewer paths where the verdicts do not need all of them");
-  app.add_option("-o,--out", options.out, "folder for results.json, curves.csv and report.html of each experiment");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& success) {
-    return app.exit(success);  // --help
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "bench_bounds: {} (see bench_bounds --help)\n", error.what());
-    return bad_input;
-  }
-  return run(options);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  watch_signals();
-  std::signal(SIGPIPE, SIG_IGN);
-  return guarded(
-      "bench_bounds", [&] { return parse_and_run(argc, argv); }, [] { return std::string("interrupted"); });
+  Options options;
+  const auto add_options = [&](CLI::App& app) {
+    app.add_option("EXPERIMENT", options.names,
+                   "names of shipped experiments, or files (default: all that have bounds)");
+    add_backend_options(app, options.backend);
+    app.add_option("--threads", options.threads, "threads (default: all)")->check(CLI::Range(1, 4096));
+    app.add_flag("--quick", options.quick, "fewer paths where the verdicts do not need all of them");
+    app.add_option("-o,--out", options.out, "folder for results.json, curves.csv and report.html of each experiment");
+  };
+  return benchmark_main("bench_bounds", "do the bounds of the shipped experiments come out as theory expects?", argc,
+                        argv, add_options, [&] { return run(options); });
 }

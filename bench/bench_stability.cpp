@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -741,32 +740,19 @@ int run(const Options& options) {
   return met ? done : unexpected;
 }
 
-int parse_and_run(int argc, char** argv) {
-  CLI::App app{"bench_stability: do the models of a method know its step-size limit?"};
-  Options options;
-  std::set<std::string> names;
-  for (const Case& c : all_cases()) names.insert(c.name);
-  app.add_option("CASE", options.names, "cases (default: all)")->check(CLI::IsMember(names));
-  add_backend_options(app, options.backend);
-  app.add_option("--threads", options.threads, "threads (default: all)")->check(CLI::Range(1, 4096));
-  app.add_flag("--quick", options.quick, "fewer paths and replicates: wider intervals");
-  app.add_option("-o,--out", options.out, "folder for results.json and report.html");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& success) {
-    return app.exit(success);  // --help
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "bench_stability: {} (see bench_stability --help)\n", error.what());
-    return bad_input;
-  }
-  return run(options);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  watch_signals();
-  std::signal(SIGPIPE, SIG_IGN);
-  return guarded(
-      "bench_stability", [&] { return parse_and_run(argc, argv); }, [] { return std::string("interrupted"); });
+  Options options;
+  const auto add_options = [&](CLI::App& app) {
+    std::set<std::string> names;
+    for (const Case& c : all_cases()) names.insert(c.name);
+    app.add_option("CASE", options.names, "cases (default: all)")->check(CLI::IsMember(names));
+    add_backend_options(app, options.backend);
+    app.add_option("--threads", options.threads, "threads (default: all)")->check(CLI::Range(1, 4096));
+    app.add_flag("--quick", options.quick, "fewer paths and replicates: wider intervals");
+    app.add_option("-o,--out", options.out, "folder for results.json and report.html");
+  };
+  return benchmark_main("bench_stability", "do the models of a method know its step-size limit?", argc, argv,
+                        add_options, [&] { return run(options); });
 }

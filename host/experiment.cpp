@@ -706,11 +706,6 @@ std::uint64_t words_per_step(const CurveConfig& curve, const ModelConfig& model,
   return std::max({noise, refinement, signs}) * (single ? 1 : 2);
 }
 
-/// f(x) = sum f_j(x_j).
-bool is_separable(ObjectiveKind kind) {
-  return kind != ObjectiveKind::least_squares && kind != ObjectiveKind::logistic;
-}
-
 /// n intervals of the steps, rounded to the nearest step.
 std::vector<std::uint64_t> interval_ends(std::uint64_t n, std::uint64_t steps) {
   std::vector<std::uint64_t> out(n + 1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the programs (pathbound, bench_bounds, bench_throughput) have in common: exit statuses and the errors that lead
+// What the programs (pathbound and the benchmarks) have in common: exit statuses and the errors that lead
 // to them, signals, stdout, --backend and --devices.
 #pragma once
 #include <fmt/format.h>
@@ -89,6 +89,28 @@ inline RunOptions run_options(const char* program, const BackendArguments& argum
   for (const DeviceInfo& device : choice.devices) options.devices.push_back(device.id);
   if (!choice.note.empty() && !quiet) fmt::print(stderr, "{}: {}\n", program, choice.note);
   return options;
+}
+
+/// main() of a benchmark: its exit status. `options(app)` adds what it takes, run() does the work.
+template <class Options, class Run>
+int benchmark_main(const char* program, const char* what, int argc, char** argv, const Options& options,
+                   const Run& run) {
+  watch_signals();
+  std::signal(SIGPIPE, SIG_IGN);
+  const auto parse_and_run = [&]() -> int {
+    CLI::App app{fmt::format("{}: {}", program, what)};
+    options(app);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::Success& success) {
+      return app.exit(success);  // --help
+    } catch (const CLI::ParseError& error) {
+      fmt::print(stderr, "{}: {} (see {} --help)\n", program, error.what(), program);
+      return bad_input;
+    }
+    return run();
+  };
+  return guarded(program, parse_and_run, [] { return std::string("interrupted"); });
 }
 
 }  // namespace pathbound

@@ -81,10 +81,6 @@ struct Saddle {
   PATHBOUND_HD F second(F x, int j) const { return fma(real<F>(3.0) * F(lam), x * x, F(h[j])); }
 };
 
-PATHBOUND_HD bool is_separable(ObjectiveKind kind) {
-  return kind != ObjectiveKind::least_squares && kind != ObjectiveKind::logistic;
-}
-
 /// Calls use(objective) with the separable objective of the spec (which must be one: is_separable).
 template <class F, class Use>
 PATHBOUND_HD void with_separable(const ObjectiveSpec<ScalarOf<F>>& spec, Use&& use) {

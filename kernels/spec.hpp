@@ -4,6 +4,8 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/hd.hpp"
+
 namespace pathbound {
 
 /// Paths are simulated, and their statistics reduced, in blocks of this many.
@@ -11,6 +13,10 @@ inline constexpr int block_paths = 32;
 
 enum class MethodKind : int { dsgd, dcsgd, dsignsgd };
 enum class ObjectiveKind : int { quadratic, quartic, cosh, sine_pl, least_squares, logistic, saddle };
+/// f(x) = sum_j f_j(x_j).
+PATHBOUND_HD constexpr bool is_separable(ObjectiveKind kind) {
+  return kind != ObjectiveKind::least_squares && kind != ObjectiveKind::logistic;
+}
 enum class LawKind : int { gaussian, student_t, multivariate_t };
 enum class CompressorKind : int { identity, rand_k, bernoulli };
 enum class ScheduleKind : int { constant, polynomial };
