@@ -28,13 +28,7 @@ constexpr std::uint64_t quick_divisor = 8, quick_least = 8192;
 constexpr std::array<std::string_view, 4> keep_all_paths = {"isotropic_quadratic", "scalar_quadratic", "sde_theorem3",
                                                             "theorem4_linear_regime"};
 
-struct Options {
-  std::vector<std::string> names;
-  BackendArguments backend;
-  std::string out;
-  int threads = 0;
-  bool quick = false;
-};
+using Options = BenchmarkArguments;
 
 struct Judged {
   std::string name;
@@ -191,10 +185,8 @@ int main(int argc, char** argv) {
   const auto add_options = [&](CLI::App& app) {
     app.add_option("EXPERIMENT", options.names,
                    "names of shipped experiments, or files (default: all that have bounds)");
-    add_backend_options(app, options.backend);
-    app.add_option("--threads", options.threads, "threads (default: all)")->check(CLI::Range(1, 4096));
-    app.add_flag("--quick", options.quick, "fewer paths where the verdicts do not need all of them");
-    app.add_option("-o,--out", options.out, "folder for results.json, curves.csv and report.html of each experiment");
+    add_benchmark_options(app, options, "fewer paths where the verdicts do not need all of them",
+                          "folder for results.json, curves.csv and report.html of each experiment");
   };
   return benchmark_main("bench_bounds", "do the bounds of the shipped experiments come out as theory expects?", argc,
                         argv, add_options, [&] { return run(options); });

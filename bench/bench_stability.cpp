@@ -31,13 +31,7 @@ constexpr double family_level = 0.01;    ///< of all simulated limits against ex
 constexpr std::size_t most_objects = 6;  ///< of a case: the method, the models, one with more substeps
 constexpr double drift_by_steps = 0.03;  ///< what an integrator may move a limit by
 
-struct Options {
-  std::vector<std::string> names;
-  BackendArguments backend;
-  std::string out;
-  int threads = 0;
-  bool quick = false;
-};
+using Options = BenchmarkArguments;
 
 /// What is simulated: the method, or a model of it.
 struct Object {
@@ -750,10 +744,8 @@ int main(int argc, char** argv) {
     std::set<std::string> names;
     for (const Case& c : all_cases()) names.insert(c.name);
     app.add_option("CASE", options.names, "cases (default: all)")->check(CLI::IsMember(names));
-    add_backend_options(app, options.backend);
-    app.add_option("--threads", options.threads, "threads (default: all)")->check(CLI::Range(1, 4096));
-    app.add_flag("--quick", options.quick, "fewer paths and replicates: wider intervals");
-    app.add_option("-o,--out", options.out, "folder for results.json and report.html");
+    add_benchmark_options(app, options, "fewer paths and replicates: wider intervals",
+                          "folder for results.json and report.html");
   };
   return benchmark_main("bench_stability", "do the models of a method know its step-size limit?", argc, argv,
                         add_options, [&] { return run(options); });

@@ -42,13 +42,7 @@ constexpr double exact_within = 4.5;  ///< standard errors, where a model has E 
 constexpr double integrator_share = 0.1;
 constexpr int curves_octave = 1;  ///< the figures of E S(t) are at eta_max/2
 
-struct Options {
-  std::vector<std::string> names;
-  BackendArguments backend;
-  std::string out;
-  int threads = 0;
-  bool quick = false;
-};
+using Options = BenchmarkArguments;
 
 /// eta_max and the scale of the noise of a method on an objective.
 struct Setting {
@@ -620,10 +614,7 @@ int main(int argc, char** argv) {
   Options options;
   const auto add_options = [&](CLI::App& app) {
     app.add_option("CASE", options.names, "cases such as quadratic/dsgd (default: all)");
-    add_backend_options(app, options.backend);
-    app.add_option("--threads", options.threads, "threads (default: all)")->check(CLI::Range(1, 4096));
-    app.add_flag("--quick", options.quick, "fewer paths");
-    app.add_option("-o,--out", options.out, "folder for results.json, points.csv and report.html");
+    add_benchmark_options(app, options, "fewer paths", "folder for results.json, points.csv and report.html");
   };
   return benchmark_main("bench_tracking", "how well do the SDE models track their optimisers?", argc, argv, add_options,
                         [&] { return run(options); });

@@ -13,6 +13,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "host/engine.hpp"
 
@@ -89,6 +90,24 @@ inline RunOptions run_options(const char* program, const BackendArguments& argum
   for (const DeviceInfo& device : choice.devices) options.devices.push_back(device.id);
   if (!choice.note.empty() && !quiet) fmt::print(stderr, "{}: {}\n", program, choice.note);
   return options;
+}
+
+/// What every benchmark of cases takes.
+struct BenchmarkArguments {
+  std::vector<std::string> names;  ///< of cases; empty: all
+  BackendArguments backend;
+  std::string out;
+  int threads = 0;
+  bool quick = false;
+};
+
+/// All but the names. quick_help, out_help: what --quick gives up, and what is written into the folder.
+inline void add_benchmark_options(CLI::App& app, BenchmarkArguments& arguments, const std::string& quick_help,
+                                  const std::string& out_help) {
+  add_backend_options(app, arguments.backend);
+  app.add_option("--threads", arguments.threads, "threads (default: all)")->check(CLI::Range(1, 4096));
+  app.add_flag("--quick", arguments.quick, quick_help);
+  app.add_option("-o,--out", arguments.out, out_help);
 }
 
 /// main() of a benchmark: its exit status. `options(app)` adds what it takes, run() does the work.
