@@ -28,6 +28,14 @@ const char* method_words(MethodKind method) {
       return "DCSGD";
     case MethodKind::dsignsgd:
       return "DSignSGD";
+    case MethodKind::dnsgd:
+      return "DNSGD";
+    case MethodKind::clipped_dsgd:
+      return "clipped DSGD";
+    case MethodKind::heavy_ball:
+      return "heavy-ball DSGD";
+    case MethodKind::adam:
+      return "Adam";
   }
   return "";
 }
@@ -41,7 +49,7 @@ struct WorkerMeans {
 };
 
 WorkerMeans worker_means(const CurveConfig& curve, int dim) {
-  const double var = noise_variance(curve.noise.law, curve.noise.nu), n = curve.workers.count;
+  const double var = noise_variance(curve.noise.law), n = curve.workers.count;
   const double rho2 = curve.noise.affine * curve.noise.affine;
   WorkerMeans means;
   for (int i = 0; i < curve.workers.count; ++i) {
@@ -293,14 +301,14 @@ class Evaluation {
   /// B3, B3p, B3c, B3d.
   void compressed_bound(bool iterates) {
     const WorkerMeans means = worker_means(config_, d_);
-    const double var = noise_variance(config_.noise.law, config_.noise.nu);
+    const double var = noise_variance(config_.noise.law);
     number("omega", means.omega);
     number("Var zeta", var);
     number("noise", means.noise);
     const bool finite = std::isfinite(means.noise) && std::isfinite(means.affine);
     check(finite, "finite noise variance",
           finite ? fmt::format("mean (1 + omega_i) d sigma_i^2 Var zeta / B_i = {:.6g}", means.noise)
-                 : fmt::format("Var zeta is infinite for nu = {:g} <= 2", config_.noise.nu),
+                 : fmt::format("Var zeta is infinite for nu = {:g} <= 2", config_.noise.law.nu),
           true);
     assume("unbiased compressor", AssumptionStatus::proved,
            fmt::format("E C(x) = x and E|C(x) - x|^2 <= omega |x|^2 with mean omega = {:.6g}", means.omega));
@@ -359,7 +367,7 @@ class Evaluation {
     check(noisy, "sigma > 0", noisy ? "every worker has noise" : "a worker has no noise: sign(g) has no linear regime",
           true);
     std::string symmetric = "the law is symmetric and unimodal";
-    if (config_.noise.law == LawKind::multivariate_t && d_ > 1) {
+    if (config_.noise.law.kind == LawKind::multivariate_t && d_ > 1) {
       symmetric +=
           "; its coordinates are dependent, but the proof uses the marginals alone: the drift of each coordinate and "
           "E|sign|^2 = d";
@@ -368,7 +376,7 @@ class Evaluation {
     require_no_affine_noise();
     if (!meaningful_) return;
 
-    const double l = noise_density_factor(config_.noise.law, config_.noise.nu), n = n_, L = l_smooth_, mu = mu_;
+    const double l = noise_density_factor(config_.noise.law), n = n_, L = l_smooth_, mu = mu_;
     double c0 = 0.0, largest_inverse = 0.0;  // mean l/s_i and max 1/s_i, s_i = sigma_i/sqrt(B_i)
     for (std::size_t i = 0; i < workers.scale.size(); ++i) {
       const double inverse = std::sqrt(workers.batch[i]) / workers.scale[i];
@@ -393,7 +401,7 @@ class Evaluation {
       for (std::size_t i = 0; i < workers.scale.size(); ++i) {
         const double inverse = std::sqrt(workers.batch[i]) / workers.scale[i], y = gradient * inverse;
         // Below 1e-9 the factor differs from l by less than rounding.
-        c += (y > 1e-9 ? 2.0 * noise_xi(config_.noise.law, config_.noise.nu, y) / y : l) * inverse / n;
+        c += (y > 1e-9 ? 2.0 * noise_xi(config_.noise.law, y) / y : l) * inverse / n;
       }
       number("ell_Y", c / c0 * l);
     }
@@ -498,25 +506,28 @@ BoundValue evaluate_bound(const std::string& theorem, const CurveConfig& config,
   throw std::invalid_argument(fmt::format("no bound is called \"{}\"", theorem));
 }
 
-double noise_variance(LawKind law, double nu) {
-  if (law == LawKind::gaussian) return 1.0;
+double noise_variance(const LawSpec& law) {
+  const double nu = law.nu;
+  if (law.kind == LawKind::gaussian) return 1.0;
   return nu > 2.0 ? nu / (nu - 2.0) : inf;
 }
 
-double noise_xi(LawKind law, double nu, double y) {
+double noise_xi(const LawSpec& law, double y) {
+  const double nu = law.nu;
   if (std::isnan(y)) return nan;
-  if (y < 0.0) return -noise_xi(law, nu, -y);
-  if (law == LawKind::gaussian) return 0.5 * std::erf(y / std::numbers::sqrt2);
+  if (y < 0.0) return -noise_xi(law, -y);
+  if (law.kind == LawKind::gaussian) return 0.5 * std::erf(y / std::numbers::sqrt2);
   // 2 Xi(y) = P(|t_nu| <= y) = I_x(1/2, nu/2), x = y^2/(nu + y^2); from the side that does not cancel or overflow.
   const double r = y / std::sqrt(nu);
-  if (r < 1e-100) return 0.5 * noise_density_factor(law, nu) * y;
+  if (r < 1e-100) return 0.5 * noise_density_factor(law) * y;
   if (r <= 1.0) return 0.5 * boost::math::ibeta(0.5, 0.5 * nu, r * r / (1.0 + r * r));
   const double s = 1.0 / r;
   return 0.5 - 0.5 * boost::math::ibeta(0.5 * nu, 0.5, s * s / (1.0 + s * s));
 }
 
-double noise_density_factor(LawKind law, double nu) {
-  if (law == LawKind::gaussian) return std::sqrt(2.0 / std::numbers::pi);
+double noise_density_factor(const LawSpec& law) {
+  const double nu = law.nu;
+  if (law.kind == LawKind::gaussian) return std::sqrt(2.0 / std::numbers::pi);
   // Gamma((nu + 1)/2) / Gamma(nu/2), without overflow for large nu
   return 2.0 / (std::sqrt(std::numbers::pi * nu) * boost::math::tgamma_delta_ratio(0.5 * nu, 0.5));
 }
@@ -532,6 +543,15 @@ double compressor_omega(const CurveConfig& curve, int dim, int worker) {
     }
     case CompressorKind::bernoulli:
       return (1.0 - curve.compressor.p) / curve.compressor.p;
+    case CompressorKind::qsgd: {
+      const double d = dim, s = curve.compressor.s;
+      return std::min(d / (s * s), std::sqrt(d) / s);
+    }
+    case CompressorKind::natural:
+      return 0.125;
+    case CompressorKind::rand_k_plain:
+    case CompressorKind::top_k:
+      return nan;  // biased: there is none
   }
   return 0.0;
 }

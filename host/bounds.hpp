@@ -55,9 +55,9 @@ BoundValue evaluate_bound(const std::string& theorem, const CurveConfig& config,
 bool needs_gradient_tracking(const std::string& theorem);
 
 /// Noise constants (theory section 1). Infinity where they do not exist.
-double noise_variance(LawKind law, double nu);        ///< Var zeta
-double noise_xi(LawKind law, double nu, double y);    ///< Xi(y) = F(y) - 1/2
-double noise_density_factor(LawKind law, double nu);  ///< l = 2 F'(0)
+double noise_variance(const LawSpec& law);        ///< Var zeta
+double noise_xi(const LawSpec& law, double y);    ///< Xi(y) = F(y) - 1/2
+double noise_density_factor(const LawSpec& law);  ///< l = 2 F'(0)
 double compressor_omega(const CurveConfig& curve, int dim, int worker);
 
 }  // namespace pathbound

@@ -39,7 +39,7 @@ double extrapolation(IntegratorKind integrator) { return integrator == Integrato
 bool is_method_itself(const CurveConfig& model) {
   const bool plain = model.method == MethodKind::dsgd ||
                      (model.method == MethodKind::dcsgd && model.compressor.kind == CompressorKind::identity);
-  return plain && model.noise.law == LawKind::gaussian && model.model->kind == ModelKind::first_order &&
+  return plain && model.noise.law.kind == LawKind::gaussian && model.model->kind == ModelKind::first_order &&
          model.model->integrator == IntegratorKind::euler_maruyama && model.model->substeps == 1;
 }
 
@@ -207,7 +207,7 @@ Comparison compare(const Simulated& method, const Simulated& model, const SimRes
                        precision == Precision::single ? ": use precision = \"double\"" : ""));
     }
     if (unvaried > 0) note("no variance reduction where the difference varies from path to path by rounding alone");
-    if (method.config.noise.law != LawKind::gaussian)
+    if (method.config.noise.law.kind != LawKind::gaussian)
       note("the noise is not Gaussian: method and model have independent draws");
     if (std::any_of(method.curve.notes.begin(), method.curve.notes.end(),
                     [](const std::string& text) { return text.find("cuts about") != std::string::npos; }))

@@ -19,8 +19,9 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double inf = std::numeric_limits<double>::infinity();
 
 /// E zeta^4 of a unit-scale law.
-double noise_fourth_moment(LawKind law, double nu) {
-  if (law == LawKind::gaussian) return 3.0;
+double noise_fourth_moment(const LawSpec& law) {
+  const double nu = law.nu;
+  if (law.kind == LawKind::gaussian) return 3.0;
   return nu > 4.0 ? 3.0 * nu * nu / ((nu - 2.0) * (nu - 4.0)) : inf;
 }
 
@@ -38,8 +39,8 @@ struct AverageMoments {
 /// does to one coordinate (rand_k and bernoulli have these marginals). r_i = rho_i / sqrt(B_i) in one dimension, 0 for
 /// the compressor alone.
 AverageMoments factor_moments(const CurveConfig& curve, int dim, double rho) {
-  const double var = noise_variance(curve.noise.law, curve.noise.nu);
-  const double fourth = noise_fourth_moment(curve.noise.law, curve.noise.nu);
+  const double var = noise_variance(curve.noise.law);
+  const double fourth = noise_fourth_moment(curve.noise.law);
   const double n = curve.workers.count;
   AverageMoments average;
   double sum_fourth_cumulant = 0.0;
@@ -65,8 +66,8 @@ AverageMoments factor_moments(const CurveConfig& curve, int dim, double rho) {
 double affine_noise_square(const CurveConfig& curve, int dim) {
   const double rho = curve.noise.affine;
   if (rho == 0.0) return 0.0;
-  const double var = noise_variance(curve.noise.law, curve.noise.nu);
-  const double fourth = noise_fourth_moment(curve.noise.law, curve.noise.nu);
+  const double var = noise_variance(curve.noise.law);
+  const double fourth = noise_fourth_moment(curve.noise.law);
   const double n = curve.workers.count;
   double sum2 = 0.0, sum22 = 0.0, sum4 = 0.0;
   for (int i = 0; i < curve.workers.count; ++i) {
@@ -154,7 +155,7 @@ ModelFactors model_step(const CurveConfig& curve, int dim) {
                     0.0,
                     0.0,
                     0.0};
-  const double var = noise_variance(curve.noise.law, curve.noise.nu), workers = curve.workers.count;
+  const double var = noise_variance(curve.noise.law), workers = curve.workers.count;
   for (int i = 0; i < curve.workers.count; ++i) {
     const double omega = compressor_omega(curve, dim, i), batch = curve.workers.batch[static_cast<std::size_t>(i)];
     step.omega += omega / (workers * workers);
@@ -323,9 +324,9 @@ double linear_regime(const CurveConfig& config, double max_grad) {
   const double y = max_grad * inverse_scale;
   if (std::isnan(y)) return nan;
   if (std::isinf(y)) return 0.0;
-  const double l = noise_density_factor(config.noise.law, config.noise.nu);
+  const double l = noise_density_factor(config.noise.law);
   if (y * l < 1e-150) return 1.0;  // 1 - O(y^2)
-  return std::min(1.0, 2.0 * noise_xi(config.noise.law, config.noise.nu, y) / (l * y));
+  return std::min(1.0, 2.0 * noise_xi(config.noise.law, y) / (l * y));
 }
 
 const char* law_words(LawKind law) {
@@ -336,6 +337,14 @@ const char* law_words(LawKind law) {
       return "Student-t";
     case LawKind::multivariate_t:
       return "multivariate t";
+    case LawKind::laplace:
+      return "Laplace";
+    case LawKind::logistic:
+      return "logistic";
+    case LawKind::contaminated_gaussian:
+      return "contaminated Gaussian";
+    case LawKind::alpha_stable:
+      return "alpha-stable";
   }
   return "";
 }
@@ -449,9 +458,9 @@ MomentReport moments_of(const CurveConfig& curve, const Objective& objective) {
       std::any_of(curve.workers.scale.begin(), curve.workers.scale.end(), [](double s) { return s > 0.0; });
   const bool affine = curve.noise.affine > 0.0 && constants.suboptimality_at_start > 0.0;
   const bool noisy = additive || affine;
-  const bool heavy = curve.noise.law != LawKind::gaussian;
-  const double nu = curve.noise.nu;
-  const std::string words = fmt::format("{} noise with nu = {:g}", law_words(curve.noise.law), nu);
+  const bool heavy = curve.noise.law.kind != LawKind::gaussian;
+  const double nu = curve.noise.law.nu;
+  const std::string words = fmt::format("{} noise with nu = {:g}", law_words(curve.noise.law.kind), nu);
 
   if (constants.super_quadratic) {
     if (!noisy) return report;
@@ -556,7 +565,7 @@ double gradient_rounding(const Objective& objective, double eps) {
 
 /// mean l sqrt(B_i)/sigma_i: the slope of m_j in grad_j f at the optimum. Infinite without noise.
 double sign_slope(const CurveConfig& curve) {
-  const double l = noise_density_factor(curve.noise.law, curve.noise.nu);
+  const double l = noise_density_factor(curve.noise.law);
   double slope = 0.0;
   for (std::size_t i = 0; i < curve.workers.scale.size(); ++i)
     slope += l * std::sqrt(curve.workers.batch[i]) / curve.workers.scale[i] / curve.workers.count;
@@ -576,7 +585,7 @@ SignAtStart sign_at_start(const CurveConfig& curve, const Objective& objective, 
   for (std::size_t i = 0; i < curve.workers.scale.size(); ++i) {
     const double sigma = curve.workers.scale[i];
     const double s = std::sqrt((sigma * sigma + rho * rho * square) / curve.workers.batch[i]);
-    const double sign = size > 0.0 ? 2.0 * noise_xi(curve.noise.law, curve.noise.nu, size / s) : 0.0;
+    const double sign = size > 0.0 ? 2.0 * noise_xi(curve.noise.law, size / s) : 0.0;
     moments.mean += sign / curve.workers.count;
     if (s > 0.0) moments.variance += (1.0 - sign * sign) / curve.workers.count;
   }
@@ -748,8 +757,8 @@ Curve make_curve(const CurveConfig& config, const Objective& objective, const Si
     curve.min.push_back(record.finite > 0 ? record.min : nan);
     curve.max.push_back(record.finite > 0 ? record.max : nan);
     // |grad f| grows no faster than |x| on quadratics, so its mean exists for nu > 1 where that of S needs nu > 2.
-    const bool grad_exists =
-        mean_exists || start || (!objective.constants().super_quadratic && config.noise.nu > 1.0 && record.finite > 0);
+    const bool grad_exists = mean_exists || start ||
+                             (!objective.constants().super_quadratic && config.noise.law.nu > 1.0 && record.finite > 0);
     curve.grad_norm.push_back(grad_exists && record.finite > 0 ? record.grad_norm_sum / n : nan);
     curve.regime.push_back(record.finite > 0 ? linear_regime(config, record.max_grad) : nan);
     curve.max_grad.push_back(record.max_grad);

@@ -45,7 +45,6 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
   for (const double x : objective.config().start) start_.push_back(static_cast<R>(x));
   spec.start = start_.data();
   spec.law = curve.noise.law;
-  spec.nu = curve.noise.nu;
   spec.n_workers = curve.workers.count;
   for (int i = 0; i < curve.workers.count; ++i) {
     const auto worker = static_cast<std::size_t>(i);
@@ -69,10 +68,8 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
   spec.workers = workers_.data();
   spec.affine = curve.noise.affine > 0.0;
   spec.compressor = curve.compressor.kind;
-  spec.schedule = curve.schedule.kind;
+  spec.schedule = curve.schedule;
   spec.eta = curve.eta;
-  spec.schedule_k0 = curve.schedule.k0;
-  spec.schedule_p = curve.schedule.p;
   for (const BoundConfig& bound : experiment.bounds) {
     if (bound.curve != curve.name) continue;
     spec.track_pl = true;
@@ -93,25 +90,25 @@ void CurveSpec<R>::add_model(const CurveConfig& curve, int dim) {
   if (curve.method == MethodKind::dsignsgd) {
     std::vector<int> count;
     for (const WorkerSpec<R>& worker : workers_) {
-      const auto alike = std::find_if(model_workers_.begin(), model_workers_.end(), [&](const ModelWorkers<R>& other) {
+      const auto alike = std::find_if(sign_groups_.begin(), sign_groups_.end(), [&](const SignGroup<R>& other) {
         return other.scale_sq == worker.scale_sq && other.affine_sq == worker.affine_sq && other.scale == worker.scale;
       });
-      const auto at = static_cast<std::size_t>(alike - model_workers_.begin());
-      if (alike == model_workers_.end()) {
-        model_workers_.push_back({R(0), worker.scale_sq, worker.affine_sq, worker.scale});
+      const auto at = static_cast<std::size_t>(alike - sign_groups_.begin());
+      if (alike == sign_groups_.end()) {
+        sign_groups_.push_back({R(0), worker.scale_sq, worker.affine_sq, worker.scale});
         count.push_back(0);
       }
       ++count[at];
     }
     for (std::size_t i = 0; i < count.size(); ++i)
-      model_workers_[i].weight = static_cast<R>(static_cast<double>(count[i]) / curve.workers.count);
-    model.workers = model_workers_.data();
-    model.n_workers = static_cast<int>(model_workers_.size());
-    xi_ = XiPieces<R>(curve.noise.law, curve.noise.nu);
-    model.xi = xi_.table();
+      sign_groups_[i].weight = static_cast<R>(static_cast<double>(count[i]) / curve.workers.count);
+    spec.signs.groups = sign_groups_.data();
+    spec.signs.n_groups = static_cast<int>(sign_groups_.size());
+    xi_ = XiPieces<R>(curve.noise.law);
+    spec.signs.xi = xi_.table();
     return;
   }
-  const double n = curve.workers.count, d = dim, variance = noise_variance(curve.noise.law, curve.noise.nu);
+  const double n = curve.workers.count, d = dim, variance = noise_variance(curve.noise.law);
   double square = 0.0, noise = 0.0, affine = 0.0, rank_one = 0.0, omega = 0.0;
   for (int i = 0; i < curve.workers.count; ++i) {
     const auto at = static_cast<std::size_t>(i);
@@ -226,14 +223,14 @@ namespace {
 /// What the 32-bit uniform costs the variance of a t law whose nu is close to 2 (docs/numerics.md): u >= 2^-32 cuts
 /// |zeta| at about sqrt(nu) 2^(32/nu), beyond which lies the share 2^(-32 (nu - 2)/nu) of the second moment.
 void note_tail_cut(const CurveConfig& curve, Precision precision, Curve& result) {
-  const bool heavy = curve.noise.law != LawKind::gaussian && curve.noise.nu > 2.0;
+  const bool heavy = curve.noise.law.kind != LawKind::gaussian && curve.noise.law.nu > 2.0;
   if (!heavy || curve.method == MethodKind::dsignsgd || curve.model) return;
   const double bits = precision == Precision::single ? 32.0 : 54.0;
-  const double share = std::exp2(-bits * (curve.noise.nu - 2.0) / curve.noise.nu);
+  const double share = std::exp2(-bits * (curve.noise.law.nu - 2.0) / curve.noise.law.nu);
   if (share < 0.005) return;
   result.notes.push_back(fmt::format("precision = \"{}\" cuts about {:.2g}% of the variance of this noise (nu = {:g})",
                                      precision == Precision::single ? "float" : "double", 100.0 * share,
-                                     curve.noise.nu));
+                                     curve.noise.law.nu));
 }
 
 }  // namespace

@@ -50,7 +50,7 @@ class CurveSpec {
   std::vector<R> start_;
   std::vector<WorkerSpec<R>> workers_;
   std::vector<std::uint64_t> checkpoints_;
-  std::vector<ModelWorkers<R>> model_workers_;
+  std::vector<SignGroup<R>> sign_groups_;
   XiPieces<R> xi_;
 };
 

@@ -616,10 +616,10 @@ std::optional<NoiseConfig> read_noise(Context& context, const std::vector<Layer>
     }
   }
   if (!law || !scale || !affine || !nu) return std::nullopt;
-  noise.law = static_cast<LawKind>(*law);
+  noise.law.kind = static_cast<LawKind>(*law);
   noise.scale = *scale;
   noise.affine = *affine;
-  noise.nu = *nu;
+  noise.law.nu = *nu;
   return noise;
 }
 
@@ -667,8 +667,8 @@ std::optional<CompressorConfig> read_compressor(Context& context, const Layer& l
   return good ? std::optional(compressor) : std::nullopt;
 }
 
-ScheduleConfig read_schedule(Context& context, const Layer& layer) {
-  ScheduleConfig schedule;
+ScheduleSpec read_schedule(Context& context, const Layer& layer) {
+  ScheduleSpec schedule;
   Reader reader(context, "schedule", {layer}, &schedule_registry());
   const auto kind = reader.kind("kind");
   reader.check_keys();
@@ -687,8 +687,8 @@ ScheduleConfig read_schedule(Context& context, const Layer& layer) {
 std::uint64_t words_per_step(const CurveConfig& curve, int dim, bool single) {
   const auto n = static_cast<std::uint64_t>(curve.workers.count), d = static_cast<std::uint64_t>(dim);
   std::uint64_t noise = n * d, compressor = 0;
-  if (curve.noise.law == LawKind::student_t) noise = 2 * n * d;
-  if (curve.noise.law == LawKind::multivariate_t) noise = 2 * n * ((d + 1) / 2);
+  if (curve.noise.law.kind == LawKind::student_t) noise = 2 * n * d;
+  if (curve.noise.law.kind == LawKind::multivariate_t) noise = 2 * n * ((d + 1) / 2);
   if (curve.compressor.kind == CompressorKind::bernoulli) compressor = n * d;
   for (const int k : curve.workers.k)
     compressor += std::min(static_cast<std::uint64_t>(k), d - static_cast<std::uint64_t>(k));
@@ -700,7 +700,7 @@ std::uint64_t words_per_step(const CurveConfig& curve, int dim, bool single) {
 std::uint64_t words_per_step(const CurveConfig& curve, const ModelConfig& model, int dim, bool single) {
   const auto n = static_cast<std::uint64_t>(curve.workers.count), d = static_cast<std::uint64_t>(dim);
   const auto substeps = 2 * static_cast<std::uint64_t>(model.substeps);
-  const std::uint64_t noise = curve.noise.law == LawKind::gaussian ? n * d : d;
+  const std::uint64_t noise = curve.noise.law.kind == LawKind::gaussian ? n * d : d;
   const std::uint64_t refinement = (substeps - 1) * d;
   const std::uint64_t signs = model.integrator == IntegratorKind::weak2 ? substeps * d : 0;
   return std::max({noise, refinement, signs}) * (single ? 1 : 2);
@@ -1063,9 +1063,9 @@ void Validator::read_model(std::size_t index) {
   model.of = method->name;
   if (kind && integrator && fitting) check_model(reader, *method, model);
   if (given && context_.dim) {
-    fits_stream(
-        node, label, method->steps, words_per_step(*method, model, *context_.dim, context_.single),
-        method->noise.law == LawKind::gaussian ? "steps, substeps, workers.count or dim" : "steps, substeps or dim");
+    fits_stream(node, label, method->steps, words_per_step(*method, model, *context_.dim, context_.single),
+                method->noise.law.kind == LawKind::gaussian ? "steps, substeps, workers.count or dim"
+                                                            : "steps, substeps or dim");
   }
   CurveConfig curve = *method;
   curve.name = name;
@@ -1112,13 +1112,13 @@ void Validator::check_model(const Reader& reader, const CurveConfig& method, con
   const std::vector<double>& scale = method.workers.scale;
   const bool noisy = affine || std::any_of(scale.begin(), scale.end(), positive);
   const bool separable = is_separable(experiment_.objective.kind);
-  if (!signs && method.noise.law != LawKind::gaussian && method.noise.nu <= 2.0 && noisy) {
+  if (!signs && method.noise.law.kind != LawKind::gaussian && method.noise.law.nu <= 2.0 && noisy) {
     reader.problem(of,
                    fmt::format("has no SDE model: the covariance of its noise, {} with nu = {}, is infinite; a model "
                                "needs nu > 2 or law = \"gaussian\" (or method = \"dsignsgd\")",
-                               name_of(method.noise.law), number_text(method.noise.nu)));
+                               name_of(method.noise.law.kind), number_text(method.noise.law.nu)));
   }
-  if (signs && method.noise.law == LawKind::multivariate_t && (!separable || affine) && context_.dim &&
+  if (signs && method.noise.law.kind == LawKind::multivariate_t && (!separable || affine) && context_.dim &&
       *context_.dim > 1) {
     // With affine noise |grad f| couples the coordinates, and the correlations of the signs enter E f after all.
     reader.problem(of, fmt::format("is dsignsgd under multivariate_t: its signs depend on each other, which a model "
@@ -1543,10 +1543,10 @@ nlohmann::ordered_json normalised(const CurveConfig& curve) {
   json["paths"] = curve.paths;
   json["steps"] = curve.steps;
   nlohmann::ordered_json& noise = json["noise"];
-  noise["law"] = name_of(curve.noise.law);
+  noise["law"] = name_of(curve.noise.law.kind);
   noise["scale"] = curve.noise.scale;
   noise["affine"] = curve.noise.affine;
-  if (curve.noise.law != LawKind::gaussian) noise["nu"] = curve.noise.nu;
+  if (curve.noise.law.kind != LawKind::gaussian) noise["nu"] = curve.noise.law.nu;
   nlohmann::ordered_json& workers = json["workers"];
   workers["count"] = curve.workers.count;
   workers["scale"] = number_or_list(curve.workers.scale);

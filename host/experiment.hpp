@@ -47,28 +47,32 @@ struct ObjectiveConfig {
 };
 
 struct NoiseConfig {
-  LawKind law = LawKind::gaussian;
+  LawSpec law;
   double scale = 1.0;   ///< sigma
   double affine = 0.0;  ///< rho
-  double nu = 0.0;      ///< student_t, multivariate_t
 };
 
 struct WorkersConfig {
   int count = 1;
   std::vector<double> scale;  ///< per worker, count numbers (noise.scale where no list was given)
   std::vector<double> batch;  ///< per worker, count numbers, each >= 1
-  std::vector<int> k;         ///< per worker, count numbers when the compressor is rand_k, else empty
+  std::vector<int> k;         ///< per worker, count numbers when the compressor keeps k coordinates, else empty
 };
 
 struct CompressorConfig {
   CompressorKind kind = CompressorKind::identity;
-  int k = 0;       ///< rand_k
+  int k = 0;       ///< rand_k, rand_k_plain, top_k
   double p = 1.0;  ///< bernoulli
+  int s = 1;       ///< qsgd: levels
 };
 
-struct ScheduleConfig {
-  ScheduleKind kind = ScheduleKind::constant;
-  double k0 = 1.0, p = 0.5;  ///< polynomial: s_k = (1 + k/k0)^-p
+/// Keys of a curve's adaptive factor a(x) (theory section 2).
+struct AdaptiveConfig {
+  AdaptiveKind kind = AdaptiveKind::none;
+  bool stochastic = false;       ///< from gbar, not from grad f
+  double c = 1.0, q = 1.0;       ///< gradient_norm
+  double theta = 1.0;            ///< l0l1, hessian_norm
+  std::optional<double> L0, L1;  ///< l0l1; none: the objective's
 };
 
 /// What makes a [[curve]] the SDE of a method.
@@ -87,7 +91,12 @@ struct CurveConfig {
   MethodKind method = MethodKind::dsgd;
   double eta = 0.0;
   CompressorConfig compressor;
-  ScheduleConfig schedule;
+  ScheduleSpec schedule;  ///< cosine: with the curve's steps
+  AdaptiveConfig adaptive;
+  bool each_worker = false;                           ///< dnsgd: at = "worker"
+  double clip = 1.0;                                  ///< clipped_dsgd
+  double momentum = 0.9;                              ///< heavy_ball
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;  ///< adam
   NoiseConfig noise;
   WorkersConfig workers;
   std::uint64_t seed = 1, paths = 0, steps = 0;
@@ -138,6 +147,7 @@ const char* name_of(MethodKind);
 const char* name_of(LawKind);
 const char* name_of(CompressorKind);
 const char* name_of(ScheduleKind);
+const char* name_of(AdaptiveKind);
 const char* name_of(ModelKind);
 const char* name_of(IntegratorKind);
 const char* name_of(Expectation);
@@ -158,6 +168,7 @@ const std::vector<ComponentInfo>& model_registry();
 const std::vector<ComponentInfo>& integrator_registry();
 const std::vector<ComponentInfo>& compressor_registry();
 const std::vector<ComponentInfo>& schedule_registry();
+const std::vector<ComponentInfo>& adaptive_registry();
 const std::vector<ComponentInfo>& spectrum_registry();  ///< kinds of objective.spectrum
 /// The tables of the file with the keys that do not depend on a kind: experiment (the top level), objective, spectrum,
 /// noise, workers, curve (keys of each), method, model (keys of curves that have the one or the other), compressor,

@@ -408,10 +408,10 @@ int trace(const std::string& file, const std::string& curve_name, std::uint64_t 
 
 // -------------------------------------------------------------------------------------------------- sample, bits
 template <class R>
-void sample_as(LawKind law, double nu, int dim, std::uint64_t seed, std::uint64_t rows, bool raw) {
+void sample_as(const LawSpec& law, int dim, std::uint64_t seed, std::uint64_t rows, bool raw) {
   int column = 0;
   std::string text;
-  sample_noise<R>(law, nu, dim, seed, rows, [&](const R* values, std::size_t count) {
+  sample_noise<R>(law, dim, seed, rows, [&](const R* values, std::size_t count) {
     if (stop_requested) throw Interrupted{};
     if (raw) {
       if (std::fwrite(values, sizeof(R), count, stdout) != count)
@@ -441,11 +441,11 @@ struct SampleOptions {
 
 int sample(const SampleOptions& o) {
   const bool single = o.precision == "float";
-  LawKind law = LawKind::gaussian;
+  LawSpec law;
   bool needs_nu = false;
   for (const LawKind kind : {LawKind::gaussian, LawKind::student_t, LawKind::multivariate_t})
-    if (o.law == name_of(kind)) law = kind;
-  needs_nu = law != LawKind::gaussian;
+    if (o.law == name_of(kind)) law.kind = kind;
+  needs_nu = law.kind != LawKind::gaussian;
   if (needs_nu && !o.nu) throw InputError(fmt::format("--law {} needs --nu (degrees of freedom)", o.law));
   if (!needs_nu && o.nu) throw InputError(fmt::format("--nu does not belong to --law {}", o.law));
   const double least = single ? 0.3 : 0.06;
@@ -453,10 +453,11 @@ int sample(const SampleOptions& o) {
     throw InputError(fmt::format("--nu {}: must be a number from {} (in {}) to 1e9", *o.nu, least, o.precision));
   const double words = static_cast<double>(o.n) * 2.0 * o.dim * (single ? 1.0 : 2.0);
   if (words >= 0x1p60) throw InputError(fmt::format("-n {}: too many (n x dim must stay below 2^58)", o.n));
+  law.nu = o.nu.value_or(0.0);
   if (single)
-    sample_as<float>(law, o.nu.value_or(0.0), o.dim, o.seed, o.n, o.raw);
+    sample_as<float>(law, o.dim, o.seed, o.n, o.raw);
   else
-    sample_as<double>(law, o.nu.value_or(0.0), o.dim, o.seed, o.n, o.raw);
+    sample_as<double>(law, o.dim, o.seed, o.n, o.raw);
   return done;
 }
 

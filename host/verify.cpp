@@ -306,8 +306,7 @@ void each_combination(Use&& use) {
             for (const bool affine : {false, true}) {
               for (const bool track : {false, true}) {
                 CurveConfig curve = experiment.curves.back();
-                curve.noise.law = law.kind;
-                curve.noise.nu = law.nu;
+                curve.noise.law = {law.kind, law.nu};
                 curve.noise.affine = affine ? 0.5 : 0.0;
                 curve.method = sign                                     ? MethodKind::dsignsgd
                                : compressor == CompressorKind::identity ? MethodKind::dsgd

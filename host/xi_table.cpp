@@ -22,9 +22,10 @@ struct Shape {
   std::function<double(double)> density;
 };
 
-Shape shape_of(LawKind law, double nu) {
-  switch (law) {
-    case LawKind::gaussian:
+Shape shape_of(const LawSpec& law) {
+  const double nu = law.nu;
+  switch (law.kind) {
+    default:
       break;
     case LawKind::student_t:
     case LawKind::multivariate_t:
@@ -99,10 +100,10 @@ class Interpolation {
 }  // namespace
 
 template <class R>
-XiPieces<R>::XiPieces(LawKind law, double nu) {
+XiPieces<R>::XiPieces(const LawSpec& law) {
   constexpr int terms = XiTable<R>::terms, per_octave = 1 << XiTable<R>::octave_bits;
   constexpr double end = sizeof(R) == 4 ? 0x1p127 : 0x1p1023, negligible = sizeof(R) == 4 ? 0x1p-27 : 0x1p-56;
-  const Shape shape = shape_of(law, nu);
+  const Shape shape = shape_of(law);
   const Interpolation<terms> interpolate;
 
   // Every piece that has any mass, as integrals of the density, not yet normalised.

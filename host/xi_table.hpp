@@ -17,7 +17,7 @@ template <class R>
 class XiPieces {
  public:
   XiPieces() = default;  ///< an empty table, for curves that need none
-  XiPieces(LawKind law, double nu);
+  explicit XiPieces(const LawSpec& law);
   XiPieces(XiPieces&&) = default;
   XiPieces& operator=(XiPieces&&) = default;
   const XiTable<R>& table() const { return table_; }

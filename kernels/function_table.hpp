@@ -211,8 +211,8 @@ PATHBOUND_HD R raw_value(Function function, R x) {
     case Function::power_3:
       return pow_positive(x, real<R>(3.0));
     case Function::step_size:  // in double, then rounded, as paths take it
-      return static_cast<R>(
-          pathbound::step_size<double>(ScheduleKind::polynomial, 0.1, 3.0, 0.6, static_cast<double>(x)));
+      return static_cast<R>(pathbound::step_size<double>({ScheduleKind::polynomial, 3.0, 0.6}, 0.1,
+                                                         static_cast<double>(x), static_cast<double>(x)));
     case Function::uniform:
       return uniform<R>(first_word(x));
     case Function::radius:

@@ -61,10 +61,10 @@ struct StepSizeAt {
 };
 template <class R>
 PATHBOUND_HD StepSizeAt<R> step_size_at(const SimSpec<R>& spec, std::uint64_t step, double part) {
-  if (spec.schedule == ScheduleKind::constant) return {static_cast<R>(spec.eta), R(0)};
-  const double k = static_cast<double>(step) + part;
-  const double eta = step_size<double>(spec.schedule, spec.eta, spec.schedule_k0, spec.schedule_p, k);
-  const double slope = step_size_slope<double>(spec.schedule, spec.schedule_k0, spec.schedule_p, k, eta);
+  if (is_constant(spec.schedule)) return {static_cast<R>(spec.eta), R(0)};
+  const double whole = static_cast<double>(step), k = whole + part;
+  const double eta = step_size<double>(spec.schedule, spec.eta, k, whole);
+  const double slope = step_size_slope<double>(spec.schedule, spec.eta, k, eta);
   return {static_cast<R>(eta), static_cast<R>(slope)};
 }
 
@@ -141,17 +141,17 @@ struct SignMoments {
   F drift, variance, slope, variance_slope;  ///< m_j, Q_jj and their derivatives by grad_j f
 };
 template <class F>
-PATHBOUND_HD SignMoments<F> sign_moments(const ModelSpec<ScalarOf<F>>& model, bool affine, F v, F mean_square) {
+PATHBOUND_HD SignMoments<F> sign_moments(const SignSpec<ScalarOf<F>>& signs, bool affine, F v, F mean_square) {
   using R = ScalarOf<F>;
   const F zero = real<F>(0.0);
   SignMoments<F> moments{zero, zero, zero, zero};
   F square = zero;
-  for (int i = 0; i < model.n_workers; ++i) {
-    const ModelWorkers<R>& w = model.workers[i];
+  for (int i = 0; i < signs.n_groups; ++i) {
+    const SignGroup<R>& w = signs.groups[i];
     F s(w.scale);
     if (affine) s = sqrt(fma(F(w.affine_sq), mean_square, F(w.scale_sq)));
     const auto noisy = lt(zero, s);
-    const XiValue<F> at = xi_of(model.xi, select(noisy, v / s, zero));
+    const XiValue<F> at = xi_of(signs.xi, select(noisy, v / s, zero));
     // Without noise the mean of the sign is the sign.
     const F xi = select(noisy, at.xi, real<F>(0.5) * sign(v));
     const F density = zero_unless(noisy, at.density / s);
@@ -291,7 +291,7 @@ class ModelStep {
       const Vector variance_slope = space_.template vector<ModelSlot::variance>();
       const bool weak2 = model_.integrator == IntegratorKind::weak2;
       space_.each([&](int i, int) {
-        const SignMoments<F> moments = sign_moments(model_, spec_.affine, get(m_, i), mean_square_);
+        const SignMoments<F> moments = sign_moments(spec_.signs, spec_.affine, get(m_, i), mean_square_);
         set(m_, i, moments.drift);
         set(root_, i, sqrt(moments.variance));
         if (needs_slope()) set(slope_, i, moments.slope);

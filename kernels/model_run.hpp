@@ -97,11 +97,11 @@ class ModelRun : Block<F, P> {
     signs_ = increment_ + row_of_dim;
     slots_ = signs_ + row_of_dim;
     scratch_ = slots_ + model_slots(spec.model) * row_of_dim;
-    const bool gaussian = spec.law == LawKind::gaussian;
-    noise_.init(spec.seed, Base::path_low_, Base::path_high_, LawKind::gaussian, 0.0, spec.objective.dim,
+    const bool gaussian = spec.law.kind == LawKind::gaussian;
+    noise_.init(spec.seed, Base::path_low_, Base::path_high_, LawSpec(), spec.objective.dim,
                 gaussian ? Purpose::gradient_noise : Purpose::model_noise);
     if (spec.model.substeps > 1)
-      refinement_.init(spec.seed, Base::path_low_, Base::path_high_, LawKind::gaussian, 0.0, spec.objective.dim,
+      refinement_.init(spec.seed, Base::path_low_, Base::path_high_, LawSpec(), spec.objective.dim,
                        Purpose::refinement);
     if (spec.model.integrator == IntegratorKind::weak2)
       sign_words_.init(spec.seed, Base::path_low_, Base::path_high_, Purpose::signs);
@@ -120,7 +120,7 @@ class ModelRun : Block<F, P> {
         if (++next == spec_.n_checkpoints) return true;
       }
       if ((k & 255) == 255) note_steps(256);
-      if (spec_.law == LawKind::gaussian)
+      if (spec_.law.kind == LawKind::gaussian)
         take_gradient_noise();
       else
         copy_normals(noise_, left_);

@@ -44,7 +44,7 @@ class MethodRun : Block<F, P> {
     scratch_ = sum_ + dim * width;
     mask_ = reinterpret_cast<Word*>(
         scratch_ + (spec.objective.kind == ObjectiveKind::logistic ? spec.objective.n_rows : 0) * width);
-    noise_.init(spec.seed, Base::path_low_, Base::path_high_, spec.law, spec.nu, spec.objective.dim);
+    noise_.init(spec.seed, Base::path_low_, Base::path_high_, spec.law, spec.objective.dim);
     if (spec.compressor != CompressorKind::identity)
       compressor_words_.init(spec.seed, Base::path_low_, Base::path_high_, Purpose::compressor);
   }
@@ -57,7 +57,7 @@ class MethodRun : Block<F, P> {
   PATHBOUND_HD bool one_coordinate() const {
     return spec_.objective.dim == 1 && spec_.n_workers == 1 && !spec_.affine && !spec_.track_gradient &&
            is_separable(spec_.objective.kind) && spec_.compressor == CompressorKind::identity &&
-           spec_.law != LawKind::multivariate_t;
+           spec_.law.kind != LawKind::multivariate_t;
   }
 
   // ------------------------------------------------------------------ the general step
@@ -137,7 +137,7 @@ class MethodRun : Block<F, P> {
       j += got;
     }
     // multivariate_t hands out an even number of values a worker.
-    if (spec_.law == LawKind::multivariate_t && (dim & 1) != 0) {
+    if (spec_.law.kind == LawKind::multivariate_t && (dim & 1) != 0) {
       int got;
       noise_.take(1, got);
     }
@@ -172,7 +172,7 @@ class MethodRun : Block<F, P> {
 
   template <class Objective, class Message>
   PATHBOUND_HD_CALL bool run_scalar(const Objective& f, Message message) {
-    return spec_.law == LawKind::gaussian ? run_scalar_gaussian(f, message) : run_scalar_any_law(f, message);
+    return spec_.law.kind == LawKind::gaussian ? run_scalar_gaussian(f, message) : run_scalar_any_law(f, message);
   }
 
   /// Moves all packs by one step with the noise row z.
@@ -204,7 +204,7 @@ class MethodRun : Block<F, P> {
     PATHBOUND_UNROLL
     for (int p = 0; p < P; ++p) x[p] = load<F>(x_ + p * lanes);
     const F s(spec_.workers[0].scale);
-    const bool constant = spec_.schedule == ScheduleKind::constant;
+    const bool constant = is_constant(spec_.schedule);
     F factor(static_cast<R>(-spec_.eta));
     alignas(64) R normals[2][n * width];
     std::uint32_t block = noise_.seek_block(0);
@@ -248,7 +248,7 @@ class MethodRun : Block<F, P> {
     PATHBOUND_UNROLL
     for (int p = 0; p < P; ++p) x[p] = load<F>(x_ + p * lanes);
     const F s(spec_.workers[0].scale);
-    const bool constant = spec_.schedule == ScheduleKind::constant;
+    const bool constant = is_constant(spec_.schedule);
     F factor(static_cast<R>(-spec_.eta));
     std::uint64_t k = 0;
     for (int next = 0; next < spec_.n_checkpoints; ++next) {

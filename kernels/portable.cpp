@@ -11,8 +11,8 @@ double expm1(double x) { return pathbound::expm1<double>(x); }
 double log(double x) { return pathbound::log<double>(x); }
 double log1p(double x) { return pathbound::log1p<double>(x); }
 double cos_pi(double x) { return pathbound::cos_pi<double>(x); }
-double step_size(ScheduleKind kind, double eta, double k0, double p, double k) {
-  return pathbound::step_size<double>(kind, eta, k0, p, k);
+double step_size(const ScheduleSpec& schedule, double eta, double k) {
+  return pathbound::step_size<double>(schedule, eta, k, k);
 }
 
 }  // namespace pathbound::portable

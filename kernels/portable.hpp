@@ -11,6 +11,6 @@ double log(double x);
 double log1p(double x);
 double cos_pi(double x);
 /// eta_k of a prescribed schedule, as the paths take it (kernels/schedules.hpp).
-double step_size(ScheduleKind kind, double eta, double k0, double p, double k);
+double step_size(const ScheduleSpec& schedule, double eta, double k);
 
 }  // namespace pathbound::portable

@@ -155,11 +155,10 @@ class NoiseWindow {
   static constexpr int lanes = RealTraits<F>::lanes;
   static_assert(window_rows % 4 == 0);
 
-  PATHBOUND_HD void init(std::uint64_t seed, const BitsOf<F> path_low[P], std::uint32_t path_high, LawKind law,
-                         double nu, int dim, Purpose purpose = Purpose::gradient_noise) {
+  PATHBOUND_HD void init(std::uint64_t seed, const BitsOf<F> path_low[P], std::uint32_t path_high, const LawSpec& law,
+                         int dim, Purpose purpose = Purpose::gradient_noise) {
     for (int p = 0; p < P; ++p) stream_[p].init(seed, path_low[p], path_high, purpose);
     law_ = law;
-    nu_ = nu;
     row_length_ = dim + (dim & 1);
     row_position_ = 0;
     next_block_ = first_block(purpose);
@@ -203,12 +202,12 @@ class NoiseWindow {
   }
 
   PATHBOUND_HD void fill(Scalar* rows) {
-    switch (law_) {
-      case LawKind::gaussian:
+    switch (law_.kind) {
+      default:
         fill_normals(rows);
         break;
       case LawKind::student_t:
-        switch (t_form(nu_)) {
+        switch (t_form(law_.nu)) {
           case TForm::nu1:
             fill_t<TForm::nu1>(rows);
             break;
@@ -250,7 +249,7 @@ class NoiseWindow {
           PATHBOUND_UNROLL
           for (int i = 0; i < n; ++i)
             store(rows + (row + i) * width + q * lanes,
-                  student_t<form, F>(uniform_bits<F>(words, 2 * i), uniform_bits<F>(words, 2 * i + 1), nu_));
+                  student_t<form, F>(uniform_bits<F>(words, 2 * i), uniform_bits<F>(words, 2 * i + 1), law_.nu));
         }
       }
     }
@@ -258,7 +257,7 @@ class NoiseWindow {
 
   PATHBOUND_HD_CALL void fill_multivariate_t(Scalar* rows) {
     constexpr int n = uniforms_per_block<F>;
-    const F root_nu = sqrt(real<F>(nu_));
+    const F root_nu = sqrt(real<F>(law_.nu));
     for (int row = 0; row < window_rows; row += n) {
       const std::uint32_t block = advance();
       int position = row_position_;
@@ -269,7 +268,7 @@ class NoiseWindow {
         for (int i = 0; i < n; i += 2) {
           const F scale = position == 0 ? root_nu : load<F>(chain_ + p * lanes);
           const MultivariateTPair<F> pair =
-              multivariate_t_pair<F>(uniform_bits<F>(words, i), uniform_bits<F>(words, i + 1), nu_ + position);
+              multivariate_t_pair<F>(uniform_bits<F>(words, i), uniform_bits<F>(words, i + 1), law_.nu + position);
           const F r = scale * pair.radius;
           store(chain_ + p * lanes, scale * pair.exp_a);
           store(rows + (row + i) * width + p * lanes, r * pair.cosine);
@@ -283,8 +282,7 @@ class NoiseWindow {
   }
 
   PathStream<F> stream_[P];
-  LawKind law_ = LawKind::gaussian;
-  double nu_ = 0.0;
+  LawSpec law_;
   int row_length_ = 0;    // multivariate_t: values a worker
   int row_position_ = 0;  // multivariate_t: where in its worker's vector the next value stands
   std::uint64_t next_block_ = 0;

@@ -279,12 +279,12 @@ template void trace_cpu<float>(const SimSpec<float>&, std::uint64_t, Isa, const 
 template void trace_cpu<double>(const SimSpec<double>&, std::uint64_t, Isa, const TraceSink&);
 
 template <class R>
-void sample_noise(LawKind law, double nu, int dim, std::uint64_t seed, std::uint64_t n_rows,
+void sample_noise(const LawSpec& law, int dim, std::uint64_t seed, std::uint64_t n_rows,
                   const std::function<void(const R*, std::size_t)>& sink) {
   auto window = std::make_unique<NoiseWindow<R, 1, 32>>();
   const BitsOf<R> path[1] = {0};
-  window->init(seed, path, 0, law, nu, dim);
-  const bool skip = law == LawKind::multivariate_t && (dim & 1) != 0;
+  window->init(seed, path, 0, law, dim);
+  const bool skip = law.kind == LawKind::multivariate_t && (dim & 1) != 0;
   for (std::uint64_t r = 0; r < n_rows; ++r) {
     int got = 0;
     for (int j = 0; j < dim; j += got) {
@@ -294,9 +294,9 @@ void sample_noise(LawKind law, double nu, int dim, std::uint64_t seed, std::uint
     if (skip) window->take(1, got);
   }
 }
-template void sample_noise<float>(LawKind, double, int, std::uint64_t, std::uint64_t,
+template void sample_noise<float>(const LawSpec&, int, std::uint64_t, std::uint64_t,
                                   const std::function<void(const float*, std::size_t)>&);
-template void sample_noise<double>(LawKind, double, int, std::uint64_t, std::uint64_t,
+template void sample_noise<double>(const LawSpec&, int, std::uint64_t, std::uint64_t,
                                    const std::function<void(const double*, std::size_t)>&);
 
 void random_words(std::uint64_t seed, std::uint64_t path, std::uint64_t offset, std::size_t count, std::uint32_t* out) {

@@ -73,11 +73,11 @@ extern template void trace_cpu<double>(const SimSpec<double>&, std::uint64_t, Is
 /// Draws of the gradient noise with unit scale: row r = the draw of path 0, step r, worker 0 (of one worker) in
 /// dimension `dim`; calls `sink` with consecutive rows' values, `count` values in all each time.
 template <class R>
-void sample_noise(LawKind law, double nu, int dim, std::uint64_t seed, std::uint64_t n_rows,
+void sample_noise(const LawSpec& law, int dim, std::uint64_t seed, std::uint64_t n_rows,
                   const std::function<void(const R* values, std::size_t count)>& sink);
-extern template void sample_noise<float>(LawKind, double, int, std::uint64_t, std::uint64_t,
+extern template void sample_noise<float>(const LawSpec&, int, std::uint64_t, std::uint64_t,
                                          const std::function<void(const float*, std::size_t)>&);
-extern template void sample_noise<double>(LawKind, double, int, std::uint64_t, std::uint64_t,
+extern template void sample_noise<double>(const LawSpec&, int, std::uint64_t, std::uint64_t,
                                           const std::function<void(const double*, std::size_t)>&);
 
 /// Random words offset .. offset + count - 1 of a path (design 2.2: cuRAND's Philox4x32-10).

@@ -11,15 +11,31 @@ namespace pathbound {
 /// Paths are simulated, and their statistics reduced, in blocks of this many.
 inline constexpr int block_paths = 32;
 
-enum class MethodKind : int { dsgd, dcsgd, dsignsgd };
+enum class MethodKind : int { dsgd, dcsgd, dsignsgd, dnsgd, clipped_dsgd, heavy_ball, adam };
 enum class ObjectiveKind : int { quadratic, quartic, cosh, sine_pl, least_squares, logistic, saddle };
 /// f(x) = sum_j f_j(x_j).
 PATHBOUND_HD constexpr bool is_separable(ObjectiveKind kind) {
   return kind != ObjectiveKind::least_squares && kind != ObjectiveKind::logistic;
 }
-enum class LawKind : int { gaussian, student_t, multivariate_t };
-enum class CompressorKind : int { identity, rand_k, bernoulli };
-enum class ScheduleKind : int { constant, polynomial };
+enum class LawKind : int {
+  gaussian,
+  student_t,
+  multivariate_t,
+  laplace,
+  logistic,
+  contaminated_gaussian,
+  alpha_stable
+};
+enum class CompressorKind : int { identity, rand_k, bernoulli, rand_k_plain, qsgd, natural, top_k };
+/// Whether the compressor has a number k of coordinates that it keeps, which may differ between workers.
+PATHBOUND_HD constexpr bool keeps_k(CompressorKind kind) {
+  return kind == CompressorKind::rand_k || kind == CompressorKind::rand_k_plain || kind == CompressorKind::top_k;
+}
+enum class ScheduleKind : int { constant, polynomial, exponential, step, cosine };
+/// Factors a(x) of the step size (theory section 2).
+enum class AdaptiveKind : int { none, gradient_norm, l0l1, hessian_norm };
+/// What a path sums up over its steps for bounds on averages (theory B5, B6).
+enum class SumKind : int { none, gradient, psi };
 /// SDEs that model a method, and how they are stepped (theory section 3).
 enum class ModelKind : int { first_order, second_order, curvature, hessian_aware };
 enum class IntegratorKind : int { euler_maruyama, weak2, moment };
@@ -34,6 +50,45 @@ enum class Purpose : int {
   model_noise = 4,
   selector = 5,
   signs = 6  ///< weak2: its two-point variables
+};
+
+/// A law of unit-scale noise (theory section 1); parameters of other laws are 0.
+struct LawSpec {
+  LawKind kind = LawKind::gaussian;
+  double nu = 0.0;     ///< student_t, multivariate_t
+  double alpha = 0.0;  ///< alpha_stable
+  double eps = 0.0;    ///< contaminated_gaussian: share of the wide part, ...
+  double k = 0.0;      ///< ... and its standard deviation
+  bool operator==(const LawSpec&) const = default;
+};
+
+/// Prescribed factors s_k of the step size (theory section 2); parameters of other schedules keep their defaults.
+struct ScheduleSpec {
+  ScheduleKind kind = ScheduleKind::constant;
+  double k0 = 1.0, p = 0.5;          ///< polynomial: (1 + k/k0)^-p
+  double rate = 0.0;                 ///< exponential: e^(-rate k)
+  double every = 1.0, factor = 1.0;  ///< step: factor^floor(k / every)
+  double steps = 1.0;                ///< cosine: (1 + cos(pi k / steps)) / 2
+  double warmup = 0.0;               ///< any: times min(1, (k + 1) / warmup)
+};
+
+/// Whether s_k is 1 at every step.
+PATHBOUND_HD constexpr bool is_constant(const ScheduleSpec& s) {
+  const bool level = s.kind == ScheduleKind::constant || (s.kind == ScheduleKind::polynomial && s.p == 0.0) ||
+                     (s.kind == ScheduleKind::exponential && s.rate == 0.0) ||
+                     (s.kind == ScheduleKind::step && s.factor == 1.0);
+  return level && s.warmup <= 1.0;
+}
+
+/// a(x) with eta_k = eta s_k a(x_k) (theory section 2), r = |grad f(x)| or, stochastic, |gbar|.
+template <class R>
+struct AdaptiveSpec {
+  AdaptiveKind kind = AdaptiveKind::none;
+  bool stochastic = false;
+  R inverse_c = R(0), minus_q = R(0);  ///< gradient_norm: (1 + r/c)^-q
+  /// l0l1: share / (L0 + L1 r); hessian_norm: min(1, share / |H|). share = theta / (K eta).
+  R share = R(0), L0 = R(0), L1 = R(0);
+  R hessian = R(0);  ///< hessian_norm: |H| of an objective in which it is the same everywhere (least_squares)
 };
 
 /// The objective as the inner loops see it. R is float or double. Arrays that an objective does not use are null.
@@ -82,13 +137,21 @@ struct XiTable {
   R low = R(0), inverse_low = R(0);
 };
 
-/// Workers of a DSignSGD model that are alike.
+/// Workers that are alike, where the mean of their signs counts.
 template <class R>
-struct ModelWorkers {
+struct SignGroup {
   R weight = R(0);     ///< their share of all
   R scale_sq = R(0);   ///< as in WorkerSpec
   R affine_sq = R(0);  ///< as in WorkerSpec
   R scale = R(0);      ///< as in WorkerSpec
+};
+
+/// What the mean of the workers' signs is made of (theory section 3, DSignSGD): for models, and for psi of B6.
+template <class R>
+struct SignSpec {
+  const SignGroup<R>* groups = nullptr;
+  int n_groups = 0;
+  XiTable<R> xi;
 };
 
 /// A model of the SimSpec's method. Coefficients are means over the workers (theory section 3).
@@ -101,10 +164,6 @@ struct ModelSpec {
   /// DSGD, DCSGD: Q = diag(square v_j^2 + noise + affine |v|^2/d) - rank_one v v^T, v = grad f.
   R square = R(0), noise = R(0), affine = R(0), rank_one = R(0);
   R omega = R(0);  ///< mean omega_i
-  /// DSignSGD.
-  const ModelWorkers<R>* workers = nullptr;
-  int n_workers = 0;
-  XiTable<R> xi;
 };
 
 /// One curve: a process, its noise and its random streams.
@@ -124,22 +183,46 @@ struct SimSpec {
   ObjectiveSpec<R> objective;
   const R* start = nullptr;  ///< x_0, dim numbers
 
-  LawKind law = LawKind::gaussian;
-  double nu = 0.0;  ///< student_t, multivariate_t
+  LawSpec law;
 
   int n_workers = 1;
   const WorkerSpec<R>* workers = nullptr;
   bool affine = false;  ///< some worker has affine_sq > 0
 
-  CompressorKind compressor = CompressorKind::identity;
+  CompressorKind compressor = CompressorKind::identity;  ///< rand_k_plain is rand_k with inverse_keep = 1
+  R levels = R(1);                                       ///< qsgd: s
 
-  ScheduleKind schedule = ScheduleKind::constant;
+  bool each_worker = false;                      ///< dnsgd: every worker's gradient is normalised, else their mean
+  R clip = R(0);                                 ///< clipped_dsgd: c
+  R momentum = R(0);                             ///< heavy_ball
+  R beta1 = R(0), beta2 = R(0), epsilon = R(0);  ///< adam
+
   double eta = 0.0;
-  double schedule_k0 = 1.0;
-  double schedule_p = 0.5;
+  ScheduleSpec schedule;
+  AdaptiveSpec<R> adaptive;
+
+  SignSpec<R> signs;  ///< models of dsignsgd; SumKind::psi
 
   bool track_pl = false;        ///< keep the extremes of |grad f|^2 / (2 S) at the checkpoints
   bool track_gradient = false;  ///< keep max_j |grad_j f| over every step so far, not only at the checkpoints
+  /// Sums over the steps before a checkpoint (a model: integrals over its substeps) of w (term - level) and of w, w =
+  /// eta s_k a(x_k). gradient: term = |grad f|^2; psi: term = m . grad f, m the mean of the signs.
+  SumKind sums = SumKind::none;
+  double sums_level = 0.0;
+  /// Keep the largest |H(x)| / (smooth_L0 + smooth_L1 |grad f(x)|) over every step so far (separable objectives).
+  bool track_smoothness = false;
+  R smooth_L0 = R(0), smooth_L1 = R(0);
 };
+
+/// Whether a method's curve needs more than the first methods, laws and compressors: such curves have step loops of
+/// their own, so that the others stay as short as they were.
+template <class R>
+PATHBOUND_HD constexpr bool is_general(const SimSpec<R>& spec) {
+  const bool compressor = spec.compressor == CompressorKind::qsgd || spec.compressor == CompressorKind::natural ||
+                          spec.compressor == CompressorKind::top_k;
+  return static_cast<int>(spec.method) > static_cast<int>(MethodKind::dsignsgd) ||
+         static_cast<int>(spec.law.kind) > static_cast<int>(LawKind::multivariate_t) || compressor ||
+         spec.adaptive.kind != AdaptiveKind::none || spec.sums != SumKind::none || spec.track_smoothness;
+}
 
 }  // namespace pathbound

@@ -114,7 +114,7 @@ TEST(Curve, SimultaneousBandCoversAllMeansAsOftenAsItSays) {
 
 TEST(Curve, InfiniteVarianceGetsAMedianOfMeansBandAndNoStandardError) {
   auto config = method(MethodKind::dsgd, 0.1, 1, 1.0, 1);
-  config.noise = {LawKind::student_t, 1.0, 0.0, 3.0};
+  config.noise = {{LawKind::student_t, 3.0}, 1.0, 0.0};
   config.paths = 640;
   const Objective objective(quadratic({1.0}));
   std::vector<double> sample(640);
@@ -135,7 +135,7 @@ TEST(Curve, InfiniteVarianceGetsAMedianOfMeansBandAndNoStandardError) {
 
 TEST(Curve, TooFewGroupsGiveNoBand) {
   auto config = method(MethodKind::dsgd, 0.1, 1, 1.0, 1);
-  config.noise = {LawKind::student_t, 1.0, 0.0, 3.0};
+  config.noise = {{LawKind::student_t, 3.0}, 1.0, 0.0};
   config.paths = 4;
   const auto curve = make_curve(config, Objective(quadratic({1.0})), result_of({{1, 1, 1, 1}, {1, 2, 3, 4}}, 4));
   EXPECT_EQ(curve.band, Band::none);
@@ -145,7 +145,7 @@ TEST(Curve, TooFewGroupsGiveNoBand) {
 
 TEST(Curve, GroupsWithDivergedPathsCountAsTheLargest) {
   auto config = method(MethodKind::dsgd, 0.1, 1, 1.0, 1);
-  config.noise = {LawKind::student_t, 1.0, 0.0, 3.0};
+  config.noise = {{LawKind::student_t, 3.0}, 1.0, 0.0};
   config.paths = 64;
   std::vector<double> sample(64);
   for (std::size_t i = 0; i < 64; ++i) sample[i] = static_cast<double>(i);
@@ -159,7 +159,7 @@ TEST(Curve, GroupsWithDivergedPathsCountAsTheLargest) {
 
 TEST(Curve, MeansThatDoNotExistAreNaNAfterTheStartWhileQuantilesStay) {
   auto config = method(MethodKind::dsgd, 0.1, 1, 1.0, 1);
-  config.noise = {LawKind::student_t, 1.0, 0.0, 1.5};
+  config.noise = {{LawKind::student_t, 1.5}, 1.0, 0.0};
   config.paths = 4;
   const auto curve = make_curve(config, Objective(quadratic({1.0})), result_of({{1, 1, 1, 1}, {1, 2, 3, 6}}, 1));
   EXPECT_EQ(curve.band, Band::none);
@@ -172,7 +172,7 @@ TEST(Curve, MeansThatDoNotExistAreNaNAfterTheStartWhileQuantilesStay) {
   EXPECT_EQ(curve.grad_norm[1], 6.0);  // E|grad f| exists for nu > 1
   ASSERT_FALSE(curve.notes.empty());
   EXPECT_NE(curve.notes[0].find("nu = 1.5"), std::string::npos);
-  config.noise.nu = 1.0;
+  config.noise.law.nu = 1.0;
   EXPECT_TRUE(std::isnan(make_curve(config, Objective(quadratic({1.0})), result_of({{1, 1}, {1, 2}}, 1)).grad_norm[1]));
 }
 
@@ -190,8 +190,8 @@ TEST(Curve, DivergedPathsMakeTheMeanRestrictedAndAreCounted) {
 
 TEST(Curve, RegimeIsTheSlopeOfXiRelativeToItsLinearPart) {
   auto config = method(MethodKind::dsignsgd, 0.1, 2, 1.0, 1, 1, 4.0);
-  config.noise.law = LawKind::student_t;
-  config.noise.nu = 1.0;
+  config.noise.law.kind = LawKind::student_t;
+  config.noise.law.nu = 1.0;
   config.workers.scale = {1.0, 3.0};
   config.paths = 2;
   const Objective objective(quadratic({1.0}));
@@ -224,7 +224,7 @@ MomentReport moments(const CurveConfig& config, const ObjectiveConfig& objective
 
 TEST(Moments, SignStepsHaveAllOfThem) {
   auto config = method(MethodKind::dsignsgd, 0.1, 1, 1.0);
-  config.noise = {LawKind::student_t, 1.0, 0.0, 0.5};
+  config.noise = {{LawKind::student_t, 0.5}, 1.0, 0.0};
   for (const auto& objective :
        {quadratic({1.0}), simple(ObjectiveKind::quartic, {1.0}), simple(ObjectiveKind::cosh, {1.0})}) {
     const auto m = moments(config, objective);
@@ -236,14 +236,14 @@ TEST(Moments, SignStepsHaveAllOfThem) {
 TEST(Moments, StudentNoiseOnQuadraticGrowthNeedsTwoAndFourDegrees) {
   auto config = method(MethodKind::dsgd, 0.01, 1, 1.0);
   for (const LawKind law : {LawKind::student_t, LawKind::multivariate_t}) {
-    config.noise.law = law;
+    config.noise.law.kind = law;
     for (const auto& objective : {quadratic({1.0, 2.0}), simple(ObjectiveKind::sine_pl, {1.0})}) {
       for (const auto& [nu, mean, variance] : {std::tuple{1.0, false, false},
                                                {2.0, false, false},
                                                {2.01, true, false},
                                                {4.0, true, false},
                                                {4.01, true, true}}) {
-        config.noise.nu = nu;
+        config.noise.law.nu = nu;
         const auto m = moments(config, objective);
         EXPECT_EQ(m.mean_exists, mean) << nu;
         EXPECT_EQ(m.variance_exists, variance) << nu;
@@ -252,7 +252,7 @@ TEST(Moments, StudentNoiseOnQuadraticGrowthNeedsTwoAndFourDegrees) {
       }
     }
   }
-  config.noise.nu = 1.0;
+  config.noise.law.nu = 1.0;
   config.workers.scale = {0.0};  // no noise
   EXPECT_TRUE(moments(config, quadratic({1.0})).variance_exists);
   config.noise.affine = 0.1;  // affine noise alone is noise
@@ -269,8 +269,8 @@ TEST(Moments, SuperQuadraticObjectivesGiveRestrictedMeansOrNone) {
     EXPECT_EQ(m.mean_is, MeanIs::restricted);
     EXPECT_TRUE(m.mean_exists && m.variance_exists);
     EXPECT_NE(m.reason.find("E[S_k | not diverged by k]"), std::string::npos);
-    config.noise.law = LawKind::student_t;
-    config.noise.nu = 30.0;
+    config.noise.law.kind = LawKind::student_t;
+    config.noise.law.nu = 30.0;
     EXPECT_EQ(moments(config, objective).mean_is, MeanIs::does_not_exist);
     config = method(MethodKind::dsgd, 0.01, 1, 0.0);
     EXPECT_EQ(moments(config, objective).mean_is, MeanIs::expectation);
@@ -588,8 +588,8 @@ TEST(MomentsOfModels, SmoothObjectivesAreTrustedOnlyWhereNoSubstepCanIncreaseThe
 
 TEST(MomentsOfModels, HaveNoTailsWhateverTheLaw) {
   auto config = method(MethodKind::dsgd, 0.01, 1, 1.0);
-  config.noise.law = LawKind::student_t;
-  config.noise.nu = 2.5;
+  config.noise.law.kind = LawKind::student_t;
+  config.noise.law.nu = 2.5;
   EXPECT_FALSE(moments(config, quadratic({1.0})).variance_exists);
   for (const auto kind :
        {ModelKind::first_order, ModelKind::second_order, ModelKind::curvature, ModelKind::hessian_aware}) {
@@ -618,7 +618,7 @@ TEST(MomentsOfModels, SuperQuadraticObjectivesGiveRestrictedMeansUnlessNothingIs
     for (const auto model_kind :
          {ModelKind::first_order, ModelKind::second_order, ModelKind::curvature, ModelKind::hessian_aware}) {
       auto sign = model(method(MethodKind::dsignsgd, 0.01, 1, 1.0), model_kind);
-      sign.noise = {LawKind::student_t, 1.0, 0.0, 1.0};
+      sign.noise = {{LawKind::student_t, 1.0}, 1.0, 0.0};
       const auto m = moments(sign, objective);
       EXPECT_TRUE(m.mean_exists && m.variance_exists && m.reason.empty());
       EXPECT_EQ(m.mean_is, MeanIs::expectation);

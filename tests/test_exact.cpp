@@ -73,7 +73,7 @@ void expect_means(const Curve& curve, const Values& expected, double largest_err
 // ---------------------------------------------------------------- quadratics with unbiased compression
 
 double variance_of(const NoiseConfig& noise) {
-  return noise.law == LawKind::gaussian ? 1.0 : noise.nu / (noise.nu - 2.0);
+  return noise.law.kind == LawKind::gaussian ? 1.0 : noise.law.nu / (noise.law.nu - 2.0);
 }
 
 /// E f at the checkpoints from the recursion of every coordinate's second moment. With M_j = E x_j^2, z_j = eta_k h_j
@@ -211,8 +211,8 @@ TEST(ExactQuadratic, VarianceOfOneGaussianCoordinateIsThatOfAScaledNoncentralChi
 // lattice
 
 double cdf(const NoiseConfig& noise, double y) {
-  if (noise.law == LawKind::gaussian) return boost::math::cdf(boost::math::normal(), y);
-  return boost::math::cdf(boost::math::students_t(noise.nu), y);
+  if (noise.law.kind == LawKind::gaussian) return boost::math::cdf(boost::math::normal(), y);
+  return boost::math::cdf(boost::math::students_t(noise.law.nu), y);
 }
 
 /// E f at the checkpoints: probabilities of x_0 + (eta/N) j, j = -N k .. N k, advanced by the distribution of the sum

@@ -164,7 +164,7 @@ TEST(Experiment, ReadsTheDocumentedExample) {
   EXPECT_EQ(curve.eta, 0.02);
   EXPECT_EQ(curve.compressor.kind, CompressorKind::rand_k);
   EXPECT_EQ(curve.compressor.k, 16);
-  EXPECT_EQ(curve.noise.law, LawKind::gaussian);
+  EXPECT_EQ(curve.noise.law.kind, LawKind::gaussian);
   EXPECT_EQ(curve.workers.count, 8);
   EXPECT_EQ(curve.workers.scale, std::vector<double>(8, 1.0));
   EXPECT_EQ(curve.workers.batch, std::vector<double>(8, 1.0));
@@ -189,7 +189,7 @@ TEST(Experiment, FillsEveryDefaultOfTheSmallestFile) {
   EXPECT_EQ(e.objective.dim, 1);
   EXPECT_EQ(e.objective.start, std::vector<double>{1.0});
   const CurveConfig& curve = e.curves[0];
-  EXPECT_EQ(curve.noise.law, LawKind::gaussian);
+  EXPECT_EQ(curve.noise.law.kind, LawKind::gaussian);
   EXPECT_EQ(curve.noise.scale, 1.0);
   EXPECT_EQ(curve.workers.count, 1);
   EXPECT_EQ(curve.compressor.kind, CompressorKind::identity);
@@ -289,20 +289,20 @@ TEST(Experiment, CurveOverridesWinKeyByKey) {
   EXPECT_EQ(own.paths, 7u);
   EXPECT_EQ(own.steps, 20u);
   EXPECT_EQ(own.checkpoint_steps.size(), 21u);  // min(50, 20) intervals
-  EXPECT_EQ(own.noise.law, LawKind::multivariate_t);
-  EXPECT_EQ(own.noise.nu, 1.5);
+  EXPECT_EQ(own.noise.law.kind, LawKind::multivariate_t);
+  EXPECT_EQ(own.noise.law.nu, 1.5);
   EXPECT_EQ(own.noise.scale, 1.0);
   EXPECT_EQ(own.workers.count, 2);
   EXPECT_EQ(own.workers.batch, (std::vector<double>{1.0, 4.0}));
   EXPECT_EQ(e.curves[1].workers.count, 8);
-  EXPECT_EQ(e.curves[1].noise.law, LawKind::gaussian);
+  EXPECT_EQ(e.curves[1].noise.law.kind, LawKind::gaussian);
 }
 
 TEST(Experiment, KeysOfAnotherLawAreNotInherited) {
   std::string text = with("law = \"gaussian\"", "law = \"student_t\"\nnu = 3");
   text = with("eta = 0.02", "eta = 0.02\nnoise = { law = \"gaussian\" }", text);
-  EXPECT_EQ(parse_experiment(text, "x.toml").curves[0].noise.law, LawKind::gaussian);
-  EXPECT_EQ(parse_experiment(text, "x.toml").curves[0].noise.nu, 0.0);
+  EXPECT_EQ(parse_experiment(text, "x.toml").curves[0].noise.law.kind, LawKind::gaussian);
+  EXPECT_EQ(parse_experiment(text, "x.toml").curves[0].noise.law.nu, 0.0);
 }
 
 TEST(Experiment, WorkersKeepDifferentNumbersOfCoordinates) {
@@ -325,7 +325,7 @@ TEST(Experiment, DoublePrecisionAllowsSmallerNuAndNumbers) {
   const std::string text =
       with("precision = \"float\"", "precision = \"double\"",
            with("law = \"gaussian\"", "law = \"student_t\"\nnu = 0.06", with("eta = 0.02", "eta = 1e-300")));
-  EXPECT_EQ(parse_experiment(text, "x.toml").curves[0].noise.nu, 0.06);
+  EXPECT_EQ(parse_experiment(text, "x.toml").curves[0].noise.law.nu, 0.06);
 }
 
 TEST(Experiment, EveryTheoremAndAliasIsKnown) {
@@ -366,8 +366,8 @@ TEST(ExperimentModels, TakeEverythingElseFromTheirMethod) {
     EXPECT_EQ(sde.compressor.kind, CompressorKind::rand_k);
     EXPECT_EQ(sde.schedule.kind, ScheduleKind::polynomial);
     EXPECT_EQ(sde.schedule.k0, 3.0);
-    EXPECT_EQ(sde.noise.law, LawKind::student_t);
-    EXPECT_EQ(sde.noise.nu, 3.0);
+    EXPECT_EQ(sde.noise.law.kind, LawKind::student_t);
+    EXPECT_EQ(sde.noise.law.nu, 3.0);
     EXPECT_EQ(sde.noise.affine, 0.5);
     EXPECT_EQ(sde.workers.count, 2);
     EXPECT_EQ(sde.workers.scale, std::vector<double>(2, 1.0));
@@ -663,12 +663,12 @@ std::vector<Bad> bad_inputs() {
       {with("\"gaussian\"", "\"laplace\""),
        {":16: key 'noise.law' = \"laplace\": must be one of gaussian, student_t, multivariate_t"}},
       {with("\"gaussian\"", "\"student_t\""),
-       {":16: key 'noise.nu' is missing: must be a number from 0.3", "for law = \"student_t\""}},
-      {with("\"gaussian\"", "\"student_t\"\nnu = 0.29"), {":17: key 'noise.nu' = 0.29: must be a number from 0.3"}},
+       {":16: key 'noise.law.nu' is missing: must be a number from 0.3", "for law = \"student_t\""}},
+      {with("\"gaussian\"", "\"student_t\"\nnu = 0.29"), {":17: key 'noise.law.nu' = 0.29: must be a number from 0.3"}},
       {with("\"float\"", "\"double\"", with("\"gaussian\"", "\"student_t\"\nnu = 0.05")),
-       {":17: key 'noise.nu' = 0.05", "0.06"}},
+       {":17: key 'noise.law.nu' = 0.05", "0.06"}},
       {with("affine = 0.0", "nu = 3"),
-       {":18: key 'noise.nu' = 3: does not belong to law = \"gaussian\", only to student_t, multivariate_t"}},
+       {":18: key 'noise.law.nu' = 3: does not belong to law = \"gaussian\", only to student_t, multivariate_t"}},
       {with("affine = 0.0", "affine = -1"), {":18: key 'noise.affine' = -1: must be a number >= 0"}},
       {with("scale = 1.0", "scale = -0.5"), {":17: key 'noise.scale' = -0.5: must be a number >= 0"}},
       {with("scale = 1.0", "scale = [1, 2]"), {":17: key 'noise.scale' = [1, 2]: must be a number"}},
@@ -816,9 +816,9 @@ std::vector<Bad> bad_inputs() {
       {with("checkpoints = 50", "checkpoint_steps = [0, 400]", with("eta = 0.02", "eta = 0.02\nsteps = 300")),
        {":28: key 'curve.dcsgd.steps' = 300: must be at least the last of checkpoint_steps, 400"}},
       {with("eta = 0.02", "eta = 0.02\nnoise = { law = \"gaussian\", nu = 2 }"),
-       {":28: key 'curve.dcsgd.noise.nu' = 2: does not belong to law = \"gaussian\""}},
+       {":28: key 'curve.dcsgd.noise.law.nu' = 2: does not belong to law = \"gaussian\""}},
       {with("eta = 0.02", "eta = 0.02\nnoise = { law = \"student_t\" }"),
-       {":28: key 'curve.dcsgd.noise.nu' is missing"}},
+       {":28: key 'curve.dcsgd.noise.law.nu' is missing"}},
       {with("eta = 0.02", "eta = 0.02\nnoise = 3"), {":28: key 'curve.dcsgd.noise' = 3: must be a table"}},
       {with("eta = 0.02", "eta = 0.02\nworkers = { count = 0 }"), {":28: key 'curve.dcsgd.workers.count' = 0"}},
       {with("batch = 1", "batch = [1,2,3,4,5,6,7,8]", with("eta = 0.02", "eta = 0.02\nworkers = { count = 3 }")),
@@ -996,8 +996,8 @@ TEST(Overrides, SetReplacesAndAddsKeys) {
            " steps = 600 ", "bound.1.margin=0.5"}));
   EXPECT_EQ(e.curves[0].workers.count, 4);
   EXPECT_EQ(e.curves[0].eta, 0.1);
-  EXPECT_EQ(e.curves[0].noise.law, LawKind::student_t);
-  EXPECT_EQ(e.curves[0].noise.nu, 3.0);
+  EXPECT_EQ(e.curves[0].noise.law.kind, LawKind::student_t);
+  EXPECT_EQ(e.curves[0].noise.law.nu, 3.0);
   EXPECT_EQ(e.objective.spectrum_max, 2.0);
   EXPECT_EQ(e.bounds[0].expect, Expectation::violated);
   EXPECT_EQ(e.bounds[0].margin, 0.5);
@@ -1095,7 +1095,7 @@ TEST(Overrides, WrongOnesAreRefusedByTheirOwnName) {
       {"steps=99999999999999999999", "64 bits"},
       {"steps=1\nseed=2", "control characters"},
       {"title=\xFF", "is not UTF-8 text"},
-      {"noise.law=student_t", "--set noise.law=student_t: key 'noise.nu' is missing"},
+      {"noise.law=student_t", "--set noise.law=student_t: key 'noise.law.nu' is missing"},
       {"precision=half", "key 'precision' = \"half\": must be one of float, double"},
       {"curve.dcsgd.method=dsgd", "x.toml:28: key 'curve.dcsgd.compressor'"},
   };

@@ -199,8 +199,8 @@ struct Truth {
                      static_cast<Wide>(config.workers.batch[at]));
   }
   Wide cdf(Wide y) const {
-    if (noise.law == LawKind::gaussian) return boost::math::cdf(boost::math::normal_distribution<Wide>(), y);
-    return boost::math::cdf(boost::math::students_t_distribution<Wide>(noise.nu), y);
+    if (noise.law.kind == LawKind::gaussian) return boost::math::cdf(boost::math::normal_distribution<Wide>(), y);
+    return boost::math::cdf(boost::math::students_t_distribution<Wide>(noise.law.nu), y);
   }
   /// E sign(v + s zeta).
   Wide mean_sign(Wide v, Wide s) const {
@@ -233,7 +233,7 @@ struct Truth {
   Mat covariance(const Vec& x) const {
     const Vec v = gradient(x);
     Mat q = Mat::Zero(dim(), dim());
-    const Wide variance = noise.law == LawKind::gaussian ? 1 : noise.nu / (noise.nu - 2);
+    const Wide variance = noise.law.kind == LawKind::gaussian ? 1 : noise.law.nu / (noise.law.nu - 2);
     for (int i = 0; i < workers(); ++i) {
       const Wide s = scale(i, v);
       if (signs()) {
@@ -336,7 +336,7 @@ struct Truth {
     const Vec v = gradient(x), m = mean(x);
     const int n = config.model->substeps;
     Wide omega = 0, q = 0;
-    const Wide variance = noise.law == LawKind::gaussian ? 1 : noise.nu / (noise.nu - 2);
+    const Wide variance = noise.law.kind == LawKind::gaussian ? 1 : noise.law.nu / (noise.law.nu - 2);
     Vec out = x;
     for (int j = 0; j < dim(); ++j) {
       Vec unit = Vec::Zero(dim());
@@ -1190,7 +1190,8 @@ std::vector<double> expected_s(const Objective& objective, int steps, int n, boo
   return u;
 }
 std::vector<double> expected_s(const Model<double>& model, int steps) {
-  return expected_s(model.objective, steps, model.spec.model.substeps, model.spec.schedule == ScheduleKind::constant,
+  return expected_s(model.objective, steps, model.spec.model.substeps,
+                    model.spec.schedule.kind == ScheduleKind::constant,
                     [&](int k, int i) { return chain_of(model, static_cast<std::uint64_t>(k), i); });
 }
 

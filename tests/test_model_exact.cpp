@@ -43,7 +43,8 @@ Values model_means(const Experiment& experiment, const CurveConfig& curve) {
   const Values& h = experiment.objective.eigenvalues;
   const std::size_t d = h.size();
   const double workers = curve.workers.count;
-  const double variance = curve.noise.law == LawKind::gaussian ? 1.0 : curve.noise.nu / (curve.noise.nu - 2.0);
+  const double variance =
+      curve.noise.law.kind == LawKind::gaussian ? 1.0 : curve.noise.law.nu / (curve.noise.law.nu - 2.0);
   double omega = 0.0, noise = 0.0, affine = 0.0;
   for (std::size_t i = 0; i < curve.workers.batch.size(); ++i) {
     double each = 0.0;
@@ -213,9 +214,9 @@ TEST(ModelExact, OneStepOfSignsHasTheMomentsOfItsLaw) {
           const double s = curve.workers.scale[i] / std::sqrt(curve.workers.batch[i]);
           double mean = v > 0.0 ? 1.0 : v < 0.0 ? -1.0 : 0.0;
           if (s > 0.0)
-            mean = 2.0 * (curve.noise.law == LawKind::gaussian
+            mean = 2.0 * (curve.noise.law.kind == LawKind::gaussian
                               ? boost::math::cdf(boost::math::normal(), v / s)
-                              : boost::math::cdf(boost::math::students_t(curve.noise.nu), v / s)) -
+                              : boost::math::cdf(boost::math::students_t(curve.noise.law.nu), v / s)) -
                    1.0;
           m += mean / 3.0;
           if (s > 0.0) q += (1.0 - mean * mean) / 3.0;

@@ -113,7 +113,7 @@ template <class R>
 std::vector<R> sample(LawKind law, double nu, int dim, std::uint64_t seed, std::uint64_t rows) {
   std::vector<R> all;
   all.reserve(rows * static_cast<std::uint64_t>(dim));
-  sample_noise<R>(law, nu, dim, seed, rows,
+  sample_noise<R>({law, nu}, dim, seed, rows,
                   [&](const R* v, std::size_t count) { all.insert(all.end(), v, v + count); });
   EXPECT_EQ(all.size(), rows * static_cast<std::uint64_t>(dim));
   return all;
@@ -211,7 +211,7 @@ void expect_normals_across_high_words() {
        {std::uint64_t(0), std::uint64_t(5), std::uint64_t(0xfffffffe), std::uint64_t(0xffffffff),
         std::uint64_t(0x100000000), (std::uint64_t(1) << 58) - 40}) {
     NoiseWindow<R, 1, 32> window;
-    window.init(17, low, 7, LawKind::gaussian, 0.0, 1);
+    window.init(17, low, 7, LawSpec(), 1);
     R normals[4];
     window.normals_of(0, window.seek_block(block), normals);
     for (std::uint64_t i = 0; i < n; ++i)
@@ -278,7 +278,7 @@ void expect_tails(std::uint64_t n) {
       limits[i] = law.kind == LawKind::gaussian
                       ? boost::math::quantile(boost::math::complement(boost::math::normal(), chances[i]))
                       : boost::math::quantile(boost::math::complement(boost::math::students_t(law.nu), chances[i]));
-    sample_noise<R>(law.kind, law.nu, 1, 32, n, [&](const R* v, std::size_t count) {
+    sample_noise<R>({law.kind, law.nu}, 1, 32, n, [&](const R* v, std::size_t count) {
       for (std::size_t k = 0; k < count; ++k) {
         const auto x = static_cast<double>(v[k]);
         if (std::abs(x) <= limits[0]) continue;

@@ -334,8 +334,8 @@ TEST(VerifyExperiments, CoverEveryComponent) {
     objectives.insert(experiment.objective.kind);
     methods.insert(curve.method);
     if (curve.model) models.insert({curve.model->kind, curve.model->integrator, curve.method});
-    laws.insert(
-        {curve.noise.law, curve.noise.law == LawKind::student_t ? static_cast<int>(t_form(curve.noise.nu)) : 0});
+    laws.insert({curve.noise.law.kind,
+                 curve.noise.law.kind == LawKind::student_t ? static_cast<int>(t_form(curve.noise.law.nu)) : 0});
     compressors.insert(curve.compressor.kind);
     schedules.insert(curve.schedule.kind);
     dims.insert(experiment.objective.dim);

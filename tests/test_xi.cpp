@@ -96,7 +96,7 @@ TYPED_TEST_SUITE(Xi, Precisions);
 TYPED_TEST(Xi, AgreesWithBoost) {
   using R = TypeParam;
   for (const Law& law : laws<R>()) {
-    const pb::XiPieces<R> pieces(law.kind, law.nu);
+    const pb::XiPieces<R> pieces({law.kind, law.nu});
     double xi = 0.0, small_xi = 0.0, density = 0.0, small_density = 0.0;
     for (const R y : arguments<R>()) {
       const pb::XiValue<R> v = pb::xi_of<R>(pieces.table(), y);
@@ -121,7 +121,7 @@ TYPED_TEST(Xi, AgreesWithBoost) {
 TYPED_TEST(Xi, PiecesMeet) {
   using R = TypeParam;
   for (const Law& law : laws<R>()) {
-    const pb::XiPieces<R> pieces(law.kind, law.nu);
+    const pb::XiPieces<R> pieces({law.kind, law.nu});
     const pb::XiTable<R>& table = pieces.table();
     R start = table.low;
     for (int i = 1; i + 1 < table.n_pieces; ++i) {
@@ -146,7 +146,7 @@ TYPED_TEST(Xi, PiecesMeet) {
 TYPED_TEST(Xi, RisesFromZeroToOneHalfWhileTheDensityFalls) {
   using R = TypeParam;
   for (const Law& law : laws<R>()) {
-    const pb::XiPieces<R> pieces(law.kind, law.nu);
+    const pb::XiPieces<R> pieces({law.kind, law.nu});
     R xi = R(0), density = pb::xi_of<R>(pieces.table(), R(0)).density;
     for (int i = 0; i < 20000; ++i) {
       const auto y = static_cast<R>(std::pow(10.0, -10.0 + 0.001 * i));
@@ -163,7 +163,7 @@ TYPED_TEST(Xi, RisesFromZeroToOneHalfWhileTheDensityFalls) {
 
 TYPED_TEST(Xi, IsOddAndTheDensityEven) {
   using R = TypeParam;
-  const pb::XiPieces<R> pieces(pb::LawKind::student_t, 1.5);
+  const pb::XiPieces<R> pieces({pb::LawKind::student_t, 1.5});
   for (const R y : arguments<R>()) {
     const pb::XiValue<R> a = pb::xi_of<R>(pieces.table(), y), b = pb::xi_of<R>(pieces.table(), -y);
     ASSERT_EQ(a.xi, -b.xi) << y;
@@ -175,7 +175,7 @@ TYPED_TEST(Xi, TakesEveryNumber) {
   using R = TypeParam;
   using Limits = std::numeric_limits<R>;
   for (const Law& law : laws<R>()) {
-    const pb::XiPieces<R> pieces(law.kind, law.nu);
+    const pb::XiPieces<R> pieces({law.kind, law.nu});
     const auto value = [&](R y) { return pb::xi_of<R>(pieces.table(), y); };
     EXPECT_EQ(pb::as_bits(value(R(0)).xi), pb::as_bits(R(0)));
     EXPECT_EQ(pb::as_bits(value(-R(0)).xi), pb::as_bits(-R(0)));
@@ -198,7 +198,7 @@ TYPED_TEST(Xi, TakesEveryNumber) {
 TYPED_TEST(Xi, EndsWithTheNumbers) {
   using R = TypeParam;
   const double nu = sizeof(R) == 4 ? 0.06 : 0.01;
-  const pb::XiPieces<R> pieces(pb::LawKind::student_t, nu);
+  const pb::XiPieces<R> pieces({pb::LawKind::student_t, nu});
   const Law law{pb::LawKind::student_t, nu};
   const R y = R(1e30);
   EXPECT_NEAR(pb::xi_of<R>(pieces.table(), y).xi, static_cast<double>(reference_xi(law, y)), 20 * Tolerance<R>::xi);
@@ -218,8 +218,8 @@ std::uint64_t digest(const pb::XiTable<R>& table) {
 
 // The tables are part of the paths' bits.
 TEST(XiTables, HaveTheBitsOnRecord) {
-  const auto float_digest = [](pb::LawKind law, double nu) { return digest(pb::XiPieces<float>(law, nu).table()); };
-  const auto double_digest = [](pb::LawKind law, double nu) { return digest(pb::XiPieces<double>(law, nu).table()); };
+  const auto float_digest = [](pb::LawKind law, double nu) { return digest(pb::XiPieces<float>({law, nu}).table()); };
+  const auto double_digest = [](pb::LawKind law, double nu) { return digest(pb::XiPieces<double>({law, nu}).table()); };
   EXPECT_EQ(float_digest(pb::LawKind::gaussian, 0.0), 10854541476180228345u);
   EXPECT_EQ(float_digest(pb::LawKind::student_t, 0.3), 3323460761399816096u);
   EXPECT_EQ(float_digest(pb::LawKind::student_t, 5.0), 12595515053720814209u);
@@ -230,14 +230,14 @@ TEST(XiTables, HaveTheBitsOnRecord) {
 }
 
 TEST(XiTables, ACoordinateOfMultivariateTIsStudentT) {
-  EXPECT_EQ(digest(pb::XiPieces<float>(pb::LawKind::multivariate_t, 3.0).table()),
-            digest(pb::XiPieces<float>(pb::LawKind::student_t, 3.0).table()));
-  EXPECT_EQ(digest(pb::XiPieces<double>(pb::LawKind::multivariate_t, 3.0).table()),
-            digest(pb::XiPieces<double>(pb::LawKind::student_t, 3.0).table()));
+  EXPECT_EQ(digest(pb::XiPieces<float>({pb::LawKind::multivariate_t, 3.0}).table()),
+            digest(pb::XiPieces<float>({pb::LawKind::student_t, 3.0}).table()));
+  EXPECT_EQ(digest(pb::XiPieces<double>({pb::LawKind::multivariate_t, 3.0}).table()),
+            digest(pb::XiPieces<double>({pb::LawKind::student_t, 3.0}).table()));
 }
 
 TEST(XiTables, StayValidWhenMoved) {
-  pb::XiPieces<double> from(pb::LawKind::gaussian, 0.0);
+  pb::XiPieces<double> from({pb::LawKind::gaussian, 0.0});
   const double before = pb::xi_of<double>(from.table(), 1.0).xi;
   const pb::XiPieces<double> to = std::move(from);
   EXPECT_EQ(pb::xi_of<double>(to.table(), 1.0).xi, before);

@@ -25,7 +25,7 @@ class ModelTile : TileState<R, E, layout> {
                                        SharedMemory<R, layout>& shared)
       : Base(spec, segment, shared),
         noise_(spec, segment.first_path + local_,
-               spec.law == LawKind::gaussian ? Purpose::gradient_noise : Purpose::model_noise),
+               spec.law.kind == LawKind::gaussian ? Purpose::gradient_noise : Purpose::model_noise),
         refinement_(spec, segment.first_path + local_, Purpose::refinement),
         words_(spec.seed, segment.first_path + local_) {
     if constexpr (layout != Layout::registers)
@@ -212,7 +212,7 @@ class ModelTile : TileState<R, E, layout> {
   /// The step's noise: the method's own, or model normals.
   __device__ __forceinline__ void take_noise(std::uint64_t k, R* out) {
     R carry = R(0);
-    if (spec_.law != LawKind::gaussian) {
+    if (spec_.law.kind != LawKind::gaussian) {
       for_rows([&](int c, int at) {
         R z[E];
         noise_.read(k, c, lanes_, z, carry);

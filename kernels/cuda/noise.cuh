@@ -101,7 +101,7 @@ class LaneNoise {
   __device__ __forceinline__ LaneNoise(const SimSpec<R>& spec, std::uint64_t path,
                                        Purpose purpose = Purpose::gradient_noise)
       : words_(spec.seed, path), spec_(spec), row_(spec.objective.dim), first_block_(first_block(purpose)) {
-    if (any_law && spec.law == LawKind::multivariate_t) row_ += row_ & 1;
+    if (any_law && spec.law.kind == LawKind::multivariate_t) row_ += row_ & 1;
   }
 
   /// The noise of coordinates c .. c + E - 1 of message number `message` (step * N + worker). `carry`: multivariate_t
@@ -110,8 +110,8 @@ class LaneNoise {
   __device__ __forceinline__ void read(std::uint64_t message, int c, const Lanes& lanes, R (&z)[E], R& carry) {
     const std::uint64_t first = message * static_cast<std::uint64_t>(row_) + static_cast<std::uint64_t>(c);
     if constexpr (any_law) {
-      if (spec_.law == LawKind::student_t) return read_t(first, z);
-      if (spec_.law == LawKind::multivariate_t) return read_multivariate_t(first, c, lanes, z, carry);
+      if (spec_.law.kind == LawKind::student_t) return read_t(first, z);
+      if (spec_.law.kind == LawKind::multivariate_t) return read_multivariate_t(first, c, lanes, z, carry);
     }
     if constexpr (E < normals_per_block<R>) {
       // A lane that needs one pair of a block, and next time one of another block, makes no more than that pair.
@@ -158,19 +158,19 @@ class LaneNoise {
 
   template <int E>
   __device__ __forceinline__ void read_t(std::uint64_t first, R (&z)[E]) {
-    const TForm form = t_form(spec_.nu);
+    const TForm form = t_form(spec_.law.nu);
     t_.read(first, z, [&](std::uint64_t block, R(&values)[t_per_block<R>]) {
       BitsOf<R> words[4];
       words_.template block<R>(block, words);
       switch (form) {
         case TForm::nu1:
-          return student_t_of_block<TForm::nu1, R>(words, spec_.nu, values);
+          return student_t_of_block<TForm::nu1, R>(words, spec_.law.nu, values);
         case TForm::nu2:
-          return student_t_of_block<TForm::nu2, R>(words, spec_.nu, values);
+          return student_t_of_block<TForm::nu2, R>(words, spec_.law.nu, values);
         case TForm::one_factor:
-          return student_t_of_block<TForm::one_factor, R>(words, spec_.nu, values);
+          return student_t_of_block<TForm::one_factor, R>(words, spec_.law.nu, values);
         default:
-          return student_t_of_block<TForm::two_factors, R>(words, spec_.nu, values);
+          return student_t_of_block<TForm::two_factors, R>(words, spec_.law.nu, values);
       }
     });
   }
@@ -188,7 +188,7 @@ class LaneNoise {
       if (i == 0 || number % pairs_per_block == 0) words_.template block<R>(number / pairs_per_block, words);
       BitsOf<R> radius, angle;
       uniforms_of_pair(words, number, radius, angle);
-      pair[i] = multivariate_t_pair<R>(radius, angle, spec_.nu + static_cast<double>((c & ~1) + 2 * i));
+      pair[i] = multivariate_t_pair<R>(radius, angle, spec_.law.nu + static_cast<double>((c & ~1) + 2 * i));
     }
     const int distance = E == 1 ? 2 : 1;  // with E = 1 two lanes hold the same pair
     R p = carry, after;

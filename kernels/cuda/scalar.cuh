@@ -24,7 +24,7 @@ class ScalarRun {
     x_ = segment_.from_start ? spec_.start[0] : segment_.x[local_];
     alive_ = segment_.from_start || segment_.alive[local_] != 0;
     if constexpr (any_law) {
-      switch (t_form(spec_.nu)) {
+      switch (t_form(spec_.law.nu)) {
         case TForm::nu1:
           run_form<TForm::nu1>();
           break;
@@ -49,7 +49,7 @@ class ScalarRun {
  private:
   template <TForm form>
   __device__ __forceinline__ void run_form() {
-    const double nu = spec_.nu;
+    const double nu = spec_.law.nu;
     run_method<t_per_block<R>>(
         [nu](const BitsOf<R>(&words)[4], R(&z)[t_per_block<R>]) { student_t_of_block<form, R>(words, nu, z); });
   }

@@ -51,7 +51,7 @@ struct Choice {
 template <class R>
 const Variant<R>* find_variant(const std::vector<Variant<R>>& all, const SimSpec<R>& spec, bool scalar, Layout layout,
                                int coordinates) {
-  const bool any_law = spec.law != LawKind::gaussian;
+  const bool any_law = spec.law.kind != LawKind::gaussian;
   const Variant<R>* found = nullptr;
   for (const Variant<R>& v : all) {
     if (v.model != spec.is_model || v.scalar != scalar || v.layout != layout || (any_law && !v.any_law)) continue;
@@ -71,7 +71,7 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
   choice.one_coordinate = dim == 1 && !choice.dense;
   const bool scalar = !spec.is_model && choice.one_coordinate && spec.n_workers == 1 && !spec.affine &&
                       !spec.track_gradient && spec.compressor == CompressorKind::identity &&
-                      spec.law != LawKind::multivariate_t;
+                      spec.law.kind != LawKind::multivariate_t;
   const Variant<R>* variant = nullptr;
   if (scalar && options.tile <= 1) variant = find_variant(all, spec, true, Layout::registers, 1);
   if (variant == nullptr) {  // an objective without a scalar kernel of its own is no worse off
@@ -140,9 +140,9 @@ Needs<R> needs_of(const SimSpec<R>& spec, const Choice<R>& choice) {
   Needs<R> needs;
   needs.fixed = 8 * static_cast<std::uint64_t>(spec.n_checkpoints) + sizeof(R) * 4 * dim +
                 (4 + sizeof(WorkerSpec<R>)) * static_cast<std::uint64_t>(spec.n_workers) + (1 << 20);
-  if (spec.schedule != ScheduleKind::constant) needs.fixed += 2 * sizeof(R) * most_factors;
-  needs.fixed += sizeof(R) * static_cast<std::uint64_t>(spec.model.xi.n_pieces) * XiTable<R>::stride +
-                 sizeof(ModelWorkers<R>) * static_cast<std::uint64_t>(spec.model.n_workers);
+  if (!is_constant(spec.schedule)) needs.fixed += 2 * sizeof(R) * most_factors;
+  needs.fixed += sizeof(R) * static_cast<std::uint64_t>(spec.signs.xi.n_pieces) * XiTable<R>::stride +
+                 sizeof(SignGroup<R>) * static_cast<std::uint64_t>(spec.signs.n_groups);
   if (choice.dense) needs.fixed += sizeof(R) * (dim * dim + 2 * rows * dim) + 8 * (rows * dim + rows + dim);
   const std::uint64_t row = static_cast<std::uint64_t>(row_length(choice.variant.layout, spec.objective.dim));
   needs.path = sizeof(R) * (row + 1) + 1;
@@ -243,8 +243,8 @@ class DeviceSpec {
       words[static_cast<std::size_t>(i) + 1] =
           words[static_cast<std::size_t>(i)] + static_cast<std::uint32_t>(rand_k_uniforms(f.dim, host.workers[i].keep));
     subset_words_ = DeviceArray<std::uint32_t>(words.data(), words.size());
-    copy(model_workers_, spec.model.workers, static_cast<std::size_t>(host.model.n_workers));
-    copy(xi_, spec.model.xi.pieces, static_cast<std::size_t>(host.model.xi.n_pieces) * XiTable<R>::stride);
+    copy(sign_groups_, spec.signs.groups, static_cast<std::size_t>(host.signs.n_groups));
+    copy(xi_, spec.signs.xi.pieces, static_cast<std::size_t>(host.signs.xi.n_pieces) * XiTable<R>::stride);
   }
   void add_to(Segment<R>& segment) const {
     segment.rows_transposed = rows_transposed_.data();
@@ -267,7 +267,7 @@ class DeviceSpec {
   DeviceArray<R> start_, h_, x_star_, gram_, rows_, rows_transposed_;
   DeviceArray<double> x_star_double_, margin_star_, rows_double_transposed_;
   DeviceArray<WorkerSpec<R>> workers_;
-  DeviceArray<ModelWorkers<R>> model_workers_;
+  DeviceArray<SignGroup<R>> sign_groups_;
   DeviceArray<R> xi_;
   DeviceArray<std::uint32_t> subset_words_;
 };
@@ -392,7 +392,7 @@ class DeviceRun {
 
   /// Levels of a TreeStack that takes n nodes.
   static int levels_of(int n) { return floor_log2(static_cast<std::uint64_t>(n)) + 1; }
-  bool constant() const { return host_.schedule == ScheduleKind::constant; }
+  bool constant() const { return is_constant(host_.schedule); }
   int group_level() const { return std::min(shared_.groups.level, sizes_.wave_level); }
   /// Whether groups are nodes inside a wave (else the shared tree sees them).
   bool groups_inside() const { return shared_.groups.level < sizes_.wave_level; }
@@ -497,8 +497,7 @@ class DeviceRun {
       s.factors = slot.factors.data();
       check_thrust("computing step sizes", [&] {
         thrust::tabulate(thrust::cuda::par_nosync.on(stepping_.get()), slot.factors.data(), slot.factors.data() + steps,
-                         StepFactor<R>{host_.schedule, host_.eta, host_.schedule_k0, host_.schedule_p, host_.n_workers,
-                                       s.first_step});
+                         StepFactor<R>{host_.schedule, host_.eta, host_.n_workers, s.first_step});
       });
     }
     slot.step_begin.record(stepping_);

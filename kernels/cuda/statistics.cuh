@@ -191,12 +191,13 @@ struct MergeLevel {
 /// -eta_k / N of the steps of a segment: computed once, not by every path.
 template <class R>
 struct StepFactor {
-  ScheduleKind kind;
-  double eta, k0, p;
+  ScheduleSpec schedule;
+  double eta;
   int n_workers;
   std::uint64_t first_step;
   __device__ __forceinline__ R operator()(std::uint64_t i) const {
-    return static_cast<R>(-(step_size<double>(kind, eta, k0, p, static_cast<double>(first_step + i)) / n_workers));
+    const double k = static_cast<double>(first_step + i);
+    return static_cast<R>(-(step_size<double>(schedule, eta, k, k) / n_workers));
   }
 };
 

@@ -71,7 +71,7 @@ class TileRun : TileState<R, E, layout> {
     for (int i = 0; i < spec_.n_workers; ++i, ++message) {
       const WorkerSpec<R>& worker = spec_.workers[i];
       const R scale = spec_.affine ? sqrt(fma(worker.affine_sq, mean_square, worker.scale_sq)) : worker.scale;
-      R carry = any_law ? sqrt(static_cast<R>(spec_.nu)) : R(0);
+      R carry = any_law ? sqrt(static_cast<R>(spec_.law.nu)) : R(0);
       for_chunks([&](int c, const R(&)[E], const R(&g)[E]) {
         R z[E];
         noise_.read(message, c, lanes_, z, carry);
