@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernels/math.hpp and kernels/xi.hpp. This file is compiled once for each instruction set (generic, AVX2, AVX-512):
-// every form of Real must give the bits of the scalar one, and the scalar one the bits on record, so all of them agree.
-// Accuracy is measured against libm in a wider type. Always over a sample; with PATHBOUND_EXHAUSTIVE=1 over every float
-// with a magnitude from 2^-32 to 2^32, every 32-bit angle of a quarter turn and 3 * 10^7 doubles a function (minutes on
-// one core).
+// kernels/math.hpp, xi.hpp, norm.hpp and adaptive.hpp. This file is compiled once for each instruction set (generic,
+// AVX2, AVX-512): every form of Real must give the bits of the scalar one, and the scalar one the bits on record, so
+// all of them agree. Accuracy is measured against libm in a wider type. Always over a sample; with
+// PATHBOUND_EXHAUSTIVE=1 over every float with a magnitude from 2^-32 to 2^32, every 32-bit angle of a quarter turn and
+// 3 * 10^7 doubles a function (minutes on one core).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,7 +15,9 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/adaptive.hpp"
 #include "kernels/math.hpp"
+#include "kernels/norm.hpp"
 #include "kernels/xi.hpp"
 
 #if defined(__AVX512F__)
@@ -321,6 +323,62 @@ std::uint64_t check_xi_bits() {
 TEST_F(Math, PacksFindTheirWayInAnXiTable) {
   EXPECT_EQ(check_xi_bits<float>(), 13369841509809244573u);
   EXPECT_EQ(check_xi_bits<double>(), 14980572456163314720u);
+}
+
+/// The norm of a vector along x.
+template <class S>
+struct norm_fn {
+  std::vector<S> along;
+  bool scale;
+  template <class F>
+  F operator()(F x) const {
+    const pb::ScaledNorm<F> norm = pb::scaled_norm<F>(static_cast<int>(along.size()),
+                                                      [&](int j) { return F(along[static_cast<std::size_t>(j)]) * x; });
+    return scale ? norm.scale : norm.norm();
+  }
+};
+
+template <class S>
+pb::AdaptiveSpec<S> adaptive_spec(pb::AdaptiveKind kind) {
+  pb::AdaptiveSpec<S> spec;
+  spec.kind = kind;
+  spec.inverse_c = S(0.7);
+  spec.minus_q = S(-1.5);
+  spec.share = S(0.9);
+  spec.L0 = S(2.25);
+  spec.L1 = S(0.4);
+  return spec;
+}
+template <class S>
+struct adaptive_fn {
+  pb::AdaptiveSpec<S> spec;
+  bool slope;
+  template <class F>
+  F operator()(F r) const {
+    if (spec.kind == pb::AdaptiveKind::hessian_norm) return pb::adaptive_factor_of_hessian(spec, r);
+    const F a = pb::adaptive_factor(spec, r);
+    return slope ? pb::adaptive_factor_slope(spec, r, a) : a;
+  }
+};
+
+template <class S>
+std::uint64_t check_factor_bits() {
+  std::uint64_t d = 0;
+  const auto add = [&d](std::uint64_t x) { d = (d ^ x) * 0x100000001b3u; };
+  for (const bool scale : {false, true}) {
+    add(check_bits<S>("norm", norm_fn<S>{{S(1)}, scale}));
+    add(check_bits<S>("norm",
+                      norm_fn<S>{{S(0.3), S(-1.2), S(0), S(1e-9), S(0.9), S(-0.1), S(0.4), S(1), S(7)}, scale}));
+  }
+  for (const auto kind : {pb::AdaptiveKind::gradient_norm, pb::AdaptiveKind::l0l1, pb::AdaptiveKind::hessian_norm})
+    for (const bool slope : {false, true})
+      add(check_bits<S>("adaptive factor", adaptive_fn<S>{adaptive_spec<S>(kind), slope}));
+  return d;
+}
+
+TEST_F(Math, PacksTakeNormsAndAdaptiveFactorsAsScalarsDo) {
+  EXPECT_EQ(check_factor_bits<float>(), 7068234057107409312u);
+  EXPECT_EQ(check_factor_bits<double>(), 7851203110043840042u);
 }
 
 // ---- accuracy
@@ -792,6 +850,112 @@ TEST_F(Math, HyperbolicFunctionsOverflowOnlyWhereTheResultDoes) {
   EXPECT_TRUE(std::isfinite(pb::cosh(710.47586007394386)));
   EXPECT_TRUE(std::isinf(pb::sinh(710.4758600739440)));
   EXPECT_TRUE(std::isinf(pb::cosh(710.4758600739440)));
+}
+
+/// Against the sum in a wider type, with lengths and magnitudes over the whole range.
+template <class S>
+void check_norms() {
+  using L = std::numeric_limits<S>;
+  Random random{11};
+  const int lowest = std::ilogb(L::denorm_min()), highest = std::ilogb(L::max());
+  double worst = 0.0;
+  for (int i = 0; i < 20000; ++i) {
+    const int n = 1 + static_cast<int>(random.next() % 20);
+    const int middle = lowest + static_cast<int>(random.next() % static_cast<std::uint64_t>(highest - lowest));
+    std::vector<S> v(static_cast<std::size_t>(n));
+    long double square = 0.0L;
+    S largest = S(0);
+    for (S& x : v) {
+      const int exponent = middle + static_cast<int>(random.next() % 40) - 20;
+      x = static_cast<S>(std::ldexp(random.uniform(-1.0, 1.0), std::min(exponent, highest - 3)));
+      square += static_cast<long double>(x) * static_cast<long double>(x);  // long double: 2^-16445 to 2^16383
+      largest = std::max(largest, std::abs(x));
+    }
+    const auto at = [&](int j) { return v[static_cast<std::size_t>(j)]; };
+    const pb::ScaledNorm<S> norm = pb::scaled_norm<S>(n, at);
+    int exponent = 0;
+    EXPECT_EQ(std::frexp(norm.scale, &exponent), S(0.5));
+    if (largest == S(0)) {
+      EXPECT_EQ(norm.root, S(0));
+      continue;
+    }
+    // Nothing that counts was lost in the scaling.
+    const long double exact = std::sqrt(square) * static_cast<long double>(norm.scale);
+    worst = std::max(worst, static_cast<double>(std::abs(static_cast<long double>(norm.root) - exact) / exact));
+    if (largest >= L::min()) {
+      EXPECT_GE(largest * norm.scale, S(1));
+      EXPECT_LT(largest * norm.scale, S(4));
+    }
+    // A power of two moves the exponents alone.
+    if (std::ilogb(largest) > lowest + 60 && std::ilogb(largest) < highest - 20) {
+      const pb::ScaledNorm<S> moved = pb::scaled_norm<S>(n, [&](int j) { return at(j) * S(0x1p10); });
+      bool exact_move = true;
+      for (const S x : v) exact_move = exact_move && (x == S(0) || std::isnormal(x));
+      if (exact_move) {
+        EXPECT_EQ(moved.norm(), norm.norm() * S(0x1p10));
+      }
+    }
+  }
+  // Three levels of the tree, each square and each sum half an ulp; halved by the root, whose rounding comes on top.
+  EXPECT_LE(worst, 3.0 * static_cast<double>(L::epsilon()));
+
+  const auto of = [](std::vector<S> v) {
+    return pb::scaled_norm<S>(static_cast<int>(v.size()), [&](int j) { return v[static_cast<std::size_t>(j)]; });
+  };
+  EXPECT_EQ(of({L::max()}).norm(), L::max());
+  EXPECT_EQ(of({L::denorm_min(), S(0)}).norm(), L::denorm_min());
+  EXPECT_EQ(of({S(3) * L::denorm_min(), S(-4) * L::denorm_min()}).norm(), S(5) * L::denorm_min());
+  EXPECT_EQ(of({S(0.6) * L::max(), S(0), S(0.8) * L::max()}).root / of({L::max()}).root, S(1));
+  EXPECT_EQ(of({S(0), S(-0.0)}).root, S(0));
+  EXPECT_TRUE(std::isinf(of({L::max(), L::max()}).norm()));
+  EXPECT_TRUE(std::isinf(of({S(1), -L::infinity()}).norm()));
+  EXPECT_TRUE(std::isnan(of({S(1), L::quiet_NaN()}).norm()));
+  EXPECT_TRUE(std::isnan(of({L::quiet_NaN(), L::infinity(), S(1)}).norm()));
+}
+
+TEST_F(Math, NormsNeitherOverflowNorUnderflow) {
+  check_norms<float>();
+  check_norms<double>();
+}
+
+template <class S>
+void check_adaptive_factors() {
+  using L = std::numeric_limits<S>;
+  const double eps = static_cast<double>(L::epsilon());
+  const auto close = [&](S got, long double want, double ulps) {
+    EXPECT_NEAR(static_cast<double>(got / static_cast<S>(want)), 1.0, ulps * eps) << want;
+  };
+  const auto power = adaptive_spec<S>(pb::AdaptiveKind::gradient_norm),
+             smooth = adaptive_spec<S>(pb::AdaptiveKind::l0l1);
+  for (const double r : {0.0, 1e-30, 1e-3, 0.5, 2.0, 70.0, 1e9}) {
+    const S at = static_cast<S>(r);
+    const long double R = static_cast<long double>(at), c = static_cast<long double>(power.inverse_c),
+                      q = static_cast<long double>(power.minus_q), L0 = static_cast<long double>(smooth.L0),
+                      L1 = static_cast<long double>(smooth.L1), share = static_cast<long double>(smooth.share);
+    const S a = pb::adaptive_factor(power, at), b = pb::adaptive_factor(smooth, at);
+    close(a, std::pow(1.0L + c * R, q), 10.0);
+    close(b, share / (L0 + L1 * R), 2.0);
+    close(pb::adaptive_factor_slope(power, at, a), q * c * std::pow(1.0L + c * R, q - 1.0L), 13.0);
+    close(pb::adaptive_factor_slope(smooth, at, b), -L1 * share / ((L0 + L1 * R) * (L0 + L1 * R)), 5.0);
+  }
+  // Where 1 + r/c overflows the factor is still a number.
+  pb::AdaptiveSpec<S> steep = power;
+  steep.inverse_c = S(1e6);
+  steep.minus_q = S(-0.25);
+  EXPECT_GT(pb::adaptive_factor(steep, L::max()), S(0));
+  EXPECT_LT(pb::adaptive_factor(steep, L::max()), S(1e-9));
+  EXPECT_TRUE(std::isnan(pb::adaptive_factor(steep, L::quiet_NaN())));
+
+  const auto hessian = adaptive_spec<S>(pb::AdaptiveKind::hessian_norm);
+  EXPECT_EQ(pb::adaptive_factor_of_hessian(hessian, S(0)), S(1));
+  EXPECT_EQ(pb::adaptive_factor_of_hessian(hessian, S(0.5) * hessian.share), S(1));
+  EXPECT_EQ(pb::adaptive_factor_of_hessian(hessian, S(4) * hessian.share), S(0.25));
+  EXPECT_TRUE(std::isnan(pb::adaptive_factor_of_hessian(hessian, L::quiet_NaN())));
+}
+
+TEST_F(Math, AdaptiveFactorsAndTheirSlopesAreWhatTheTheorySays) {
+  check_adaptive_factors<float>();
+  check_adaptive_factors<double>();
 }
 
 TEST_F(Math, CanonicalNanIsTheOnePositiveQuietNan) {
