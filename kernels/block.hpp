@@ -78,6 +78,16 @@ class Block {
     }
   }
 
+  /// max_j |f_j''(x_j)| of pack p; separable objectives.
+  PATHBOUND_HD F largest_second(int p) const {
+    F largest = real<F>(0.0);
+    with_separable<F>(spec_.objective, [&](const auto& f) {
+      for (int j = 0; j < spec_.objective.dim; ++j)
+        largest = max(abs(f.second(load<F>(row(x_, j, p)), j)), largest);
+    });
+    return largest;
+  }
+
   PATHBOUND_HD bool stopped() const {
 #if !defined(__CUDA_ARCH__)
     return out_.stop != nullptr && out_.stop->load(std::memory_order_relaxed);

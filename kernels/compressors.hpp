@@ -93,5 +93,49 @@ PATHBOUND_HD F keep_bernoulli(const BitsOf<ScalarOf<F>>* words, std::uint32_t ke
   return zero_unless(mask_not(dropped), value);
 }
 
+/// The uniform in (0, 1) of a compressor's word: as `uniform` in float; (w + 1/2) 2^-32 in double.
+template <class F>
+PATHBOUND_HD F word_uniform(BitsOf<F> word) {
+  if constexpr (sizeof(ScalarOf<F>) == 4) {
+    return uniform<F>(word);
+  } else {
+    return (uint53_to_real(word) + real<F>(0.5)) * real<F>(0x1p-32);
+  }
+}
+
+/// The keys that top_k orders by: the bits of |v|.
+template <class F>
+PATHBOUND_HD BitsOf<F> size_bits(F v) {
+  return as_bits(abs(v));
+}
+
+/// top_k: calls use(j, v) with v = get(j) for the k coordinates that are largest in size, of equal ones those with the
+/// smallest j, and with 0 for the others. The k-th largest size is found bit by bit, so that every lane of a pack takes
+/// the same steps.
+template <class F, class Get, class Use>
+PATHBOUND_HD void keep_largest(int dim, int k, Get&& get, Use&& use) {
+  using Word = BitsOf<ScalarOf<F>>;
+  const BitsOf<F> zero(Word(0)), one(Word(1)), wanted(static_cast<Word>(k));
+  const auto count = [&](BitsOf<F> least) {
+    BitsOf<F> n = zero;
+    for (int j = 0; j < dim; ++j) n = n + select(lt_unsigned(size_bits(get(j)), least), zero, one);
+    return n;
+  };
+  BitsOf<F> kth = zero;
+  for (int bit = bits_per_lane<F> - 2; bit >= 0; --bit) {
+    const BitsOf<F> least = kth | BitsOf<F>(static_cast<Word>(Word(1) << bit));
+    kth = select(lt_unsigned(count(least), wanted), kth, least);
+  }
+  BitsOf<F> left = wanted - count(kth + one);  // of those equal to the k-th
+  for (int j = 0; j < dim; ++j) {
+    const F v = get(j);
+    const BitsOf<F> key = size_bits(v);
+    const auto equal = mask_and(eq(key, kth), lt_unsigned(zero, left));
+    const auto kept = mask_or(lt_unsigned(kth, key), equal);
+    left = left - select(equal, one, zero);
+    use(j, zero_unless(kept, v));
+  }
+}
+
 }  // namespace PATHBOUND_ISA
 }  // namespace pathbound

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The time loop of the methods: it takes the 32 paths of a block from x_0 to the last step.
 #pragma once
+#include "kernels/adaptive.hpp"
 #include "kernels/block.hpp"
 #include "kernels/compressors.hpp"
+#include "kernels/methods.hpp"
 #include "kernels/schedules.hpp"
 
 namespace pathbound {
@@ -14,7 +16,8 @@ PATHBOUND_HD std::int64_t workspace_rows(const SimSpec<R>& spec) {
   const std::int64_t dim = spec.objective.dim;
   const std::int64_t scratch = spec.objective.kind == ObjectiveKind::logistic ? spec.objective.n_rows : 0;
   const std::int64_t mask = spec.compressor == CompressorKind::rand_k ? (dim + 31) / 32 : 0;
-  return 3 * dim + scratch + 2 * mask + 2;
+  const std::int64_t vectors = 3 + (is_general(spec) ? 1 + state_vectors(spec.method) : 0);
+  return vectors * dim + scratch + 2 * mask + 2;
 }
 
 template <class F, int P>
@@ -41,7 +44,10 @@ class MethodRun : Block<F, P> {
         step_sizes_(spec) {
     const std::int64_t dim = spec.objective.dim;
     sum_ = g_ + dim * width;
-    scratch_ = sum_ + dim * width;
+    message_ = sum_ + dim * width;
+    state_ = message_ + (is_general(spec) ? dim * width : 0);
+    scratch_ = state_ + (is_general(spec) ? state_vectors(spec.method) * dim * width : 0);
+    for (R* at = state_; at < scratch_; ++at) *at = R(0);
     mask_ = reinterpret_cast<Word*>(
         scratch_ + (spec.objective.kind == ObjectiveKind::logistic ? spec.objective.n_rows : 0) * width);
     noise_.init(spec.seed, Base::path_low_, Base::path_high_, spec.law, spec.objective.dim);
@@ -50,7 +56,10 @@ class MethodRun : Block<F, P> {
   }
 
   /// False when it was stopped.
-  PATHBOUND_HD_CALL bool run() { return one_coordinate() ? run_scalar() : run_general(); }
+  PATHBOUND_HD_CALL bool run() {
+    if (is_general(spec_)) return run_steps<true>();
+    return one_coordinate() ? run_scalar() : run_steps<false>();
+  }
 
  private:
   /// Whether the short loop with x in registers does it.
@@ -60,8 +69,10 @@ class MethodRun : Block<F, P> {
            spec_.law.kind != LawKind::multivariate_t;
   }
 
-  // ------------------------------------------------------------------ the general step
-  PATHBOUND_HD bool run_general() {
+  // ------------------------------------------------------------------ any number of coordinates and workers
+  /// general: also the methods, compressors, laws and sums of is_general.
+  template <bool general>
+  PATHBOUND_HD_CALL bool run_steps() {
     const int dim = spec_.objective.dim;
     int next = 0;
     for (std::uint64_t k = 0;; ++k) {
@@ -86,8 +97,12 @@ class MethodRun : Block<F, P> {
         for (int j = 0; j < dim; ++j) store(row(sum_, j, p), real<F>(0.0));
       }
       for (int i = 0; i < spec_.n_workers; ++i) {
-        add_worker(spec_.workers[i]);
+        add_worker<general>(spec_.workers[i]);
         if (stopped()) return false;
+      }
+      if constexpr (general) {
+        for (int p = 0; p < P; ++p) move(p, k, eta);
+        continue;
       }
       const F factor(static_cast<R>(-(eta / spec_.n_workers)));
       for (int j = 0; j < dim; ++j) {
@@ -98,8 +113,10 @@ class MethodRun : Block<F, P> {
   }
 
   /// Adds one worker's message, C(g + s zeta) or its sign, to the sum, coordinate by coordinate.
+  template <bool general>
   PATHBOUND_HD void add_worker(const WorkerSpec<R>& worker) {
     const int dim = spec_.objective.dim;
+    const bool whole = general && sends_whole_vectors(spec_);
     for (int p = 0; p < P; ++p) {
       F s(worker.scale);
       if (spec_.affine) s = sqrt(fma(F(worker.affine_sq), load<F>(grad_square_ + p * lanes), F(worker.scale_sq)));
@@ -113,7 +130,9 @@ class MethodRun : Block<F, P> {
     while (j < dim) {
       int got;
       const R* z = noise_.take(dim - j, got);
-      if (spec_.method == MethodKind::dsignsgd) {
+      if (whole) {
+        keep_message(z, j, got);
+      } else if (spec_.method == MethodKind::dsignsgd) {
         add_message(z, j, got, [](int, int, F v) { return sign(v); });
       } else if (spec_.compressor == CompressorKind::rand_k) {
         const F inverse(worker.inverse_keep);
@@ -131,6 +150,15 @@ class MethodRun : Block<F, P> {
           });
           done += words_got;
         }
+      } else if (general && spec_.compressor == CompressorKind::natural) {
+        for (int done = 0; done < got;) {
+          int words_got;
+          const Word* w = compressor_words_.take(got - done, words_got);
+          add_message(z + done * width, j + done, words_got, [&, base = j + done](int c, int p, F v) {
+            return rounded_to_power(v, load_bits(w + (c - base) * width + p * lanes, F()));
+          });
+          done += words_got;
+        }
       } else {
         add_message(z, j, got, [](int, int, F v) { return v; });
       }
@@ -140,6 +168,104 @@ class MethodRun : Block<F, P> {
     if (spec_.law.kind == LawKind::multivariate_t && (dim & 1) != 0) {
       int got;
       noise_.take(1, got);
+    }
+    if constexpr (general) {
+      if (whole) add_whole(worker);
+    }
+  }
+
+  /// Keeps g + s zeta, some coordinates of it.
+  PATHBOUND_HD void keep_message(const R* z, int first, int count) {
+    for (int p = 0; p < P; ++p) {
+      const F s = load<F>(scale_ + p * lanes);
+      for (int i = 0; i < count; ++i)
+        store(row(message_, first + i, p),
+              fma(s, load<F>(z + i * width + p * lanes), load<F>(row(g_, first + i, p))));
+    }
+  }
+  /// Adds to the sum what becomes of the vector kept.
+  PATHBOUND_HD_CALL void add_whole(const WorkerSpec<R>& worker) {
+    const int dim = spec_.objective.dim;
+    if (spec_.compressor == CompressorKind::top_k) {
+      for (int p = 0; p < P; ++p)
+        keep_largest<F>(
+            dim, worker.keep, [&](int j) { return load<F>(row(message_, j, p)); },
+            [&](int j, F v) { store(row(sum_, j, p), load<F>(row(sum_, j, p)) + v); });
+      return;
+    }
+    ScaledNorm<F> norm[P];
+    for (int p = 0; p < P; ++p) norm[p] = norm_of(message_, p);
+    if (spec_.compressor == CompressorKind::qsgd) {
+      for (int j = 0; j < dim;) {
+        int got;
+        const Word* w = compressor_words_.take(dim - j, got);
+        for (int i = 0; i < got; ++i, ++j)
+          for (int p = 0; p < P; ++p)
+            add_to_sum(j, p,
+                       quantised(load<F>(row(message_, j, p)), norm[p], spec_.levels,
+                                 word_uniform<F>(load_bits(w + i * width + p * lanes, F()))));
+      }
+      return;
+    }
+    const bool clips = spec_.method == MethodKind::clipped_dsgd;
+    for (int p = 0; p < P; ++p)
+      for (int j = 0; j < dim; ++j) {
+        const F v = load<F>(row(message_, j, p));
+        add_to_sum(j, p, clips ? clipped(v, norm[p], spec_.clip) : normalised(v, norm[p]));
+      }
+  }
+  PATHBOUND_HD void add_to_sum(int j, int p, F v) { store(row(sum_, j, p), load<F>(row(sum_, j, p)) + v); }
+
+  /// |v| of pack p of a vector's rows.
+  PATHBOUND_HD ScaledNorm<F> norm_of(R* rows, int p) const {
+    return scaled_norm<F>(spec_.objective.dim, [&](int j) { return load<F>(row(rows, j, p)); });
+  }
+
+  /// a(x) of pack p; the sum of the workers' messages is complete.
+  PATHBOUND_HD F factor_of(int p) {
+    const AdaptiveSpec<R>& a = spec_.adaptive;
+    if (a.kind == AdaptiveKind::none) return real<F>(1.0);
+    if (a.kind == AdaptiveKind::hessian_norm)
+      return adaptive_factor_of_hessian<F>(a, is_separable(spec_.objective.kind) ? Base::largest_second(p)
+                                                                                 : F(a.hessian));
+    const ScaledNorm<F> norm = norm_of(a.stochastic ? sum_ : g_, p);
+    const F size = norm.root / norm.scale;
+    return adaptive_factor<F>(a, a.stochastic ? size * F(R(1) / static_cast<R>(spec_.n_workers)) : size);
+  }
+
+  /// The step itself, from the sum of the workers' messages.
+  PATHBOUND_HD_CALL void move(int p, std::uint64_t k, double eta) {
+    const int dim = spec_.objective.dim;
+    const R workers = static_cast<R>(spec_.n_workers), part = R(1) / workers;
+    const F a = factor_of(p);
+    // The step of the sum of messages, and of their mean.
+    const R of_sum = static_cast<R>(-(eta / spec_.n_workers));
+    const F factor = F(of_sum) * a, whole = F(of_sum * workers) * a;
+    const auto add = [&](int j, F by, F v) { store(row(x_, j, p), fma(by, v, load<F>(row(x_, j, p)))); };
+    if (spec_.method == MethodKind::heavy_ball) {
+      for (int j = 0; j < dim; ++j) {
+        R* velocity = row(state_, j, p);
+        const F v = fma(F(spec_.momentum), load<F>(velocity), F(part) * load<F>(row(sum_, j, p)));
+        store(velocity, v);
+        add(j, whole, v);
+      }
+    } else if (spec_.method == MethodKind::adam) {
+      const double n = static_cast<double>(k + 1);
+      const R correct_m = static_cast<R>(bias_correction(spec_.log_beta1, n));
+      const R correct_u = static_cast<R>(sqrt(bias_correction(spec_.log_beta2, n)));
+      R* roots = state_ + static_cast<std::int64_t>(dim) * width;
+      for (int j = 0; j < dim; ++j) {
+        F m = load<F>(row(state_, j, p)), u = load<F>(row(roots, j, p));
+        const F moved = adam_move<F>(spec_, F(part) * load<F>(row(sum_, j, p)), correct_m, correct_u, m, u);
+        store(row(state_, j, p), m);
+        store(row(roots, j, p), u);
+        add(j, whole, moved);
+      }
+    } else if (spec_.method == MethodKind::dnsgd && !spec_.each_worker) {
+      const ScaledNorm<F> norm = norm_of(sum_, p);
+      for (int j = 0; j < dim; ++j) add(j, whole, normalised(load<F>(row(sum_, j, p)), norm));
+    } else {
+      for (int j = 0; j < dim; ++j) add(j, factor, load<F>(row(sum_, j, p)));
     }
   }
 
@@ -276,7 +402,7 @@ class MethodRun : Block<F, P> {
   NoiseWindow<F, P, 32> noise_;
   WordWindow<F, P, 32> compressor_words_;
   StepSizes<D> step_sizes_;
-  R *sum_, *scratch_;
+  R *sum_, *message_, *state_, *scratch_;  // message_, state_: general only
   Word* mask_;
   alignas(64) R scale_[width];        // s_i of the worker at hand
   alignas(64) R grad_square_[width];  // |grad f|^2 / dim, affine noise only

@@ -29,6 +29,21 @@ struct Lanes {
     for (int o = 1; o < count; o <<= 1) v = max(__shfl_xor_sync(whole_warp, v, o), v);
     return v;
   }
+  /// Sum over the lanes, of integers.
+  __device__ __forceinline__ std::uint32_t sum(std::uint32_t v) const {
+    for (int o = 1; o < count; o <<= 1) v += __shfl_xor_sync(whole_warp, v, o);
+    return v;
+  }
+  /// Sum over the lanes before this one; `all`: over all of them.
+  __device__ __forceinline__ std::uint32_t sum_before(std::uint32_t v, std::uint32_t& all) const {
+    std::uint32_t so_far = v;
+    for (int o = 1; o < count; o <<= 1) {
+      const std::uint32_t before = __shfl_up_sync(whole_warp, so_far, static_cast<unsigned>(o), count);
+      if (lane >= o) so_far += before;
+    }
+    all = from(so_far, count - 1);
+    return so_far - v;
+  }
   /// The value of lane `source` of the same path.
   template <class T>
   __device__ __forceinline__ T from(T v, int source) const {

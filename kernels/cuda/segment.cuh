@@ -42,6 +42,7 @@ struct Segment {
 
   // What goes on from launch to launch.
   R* x = nullptr;                 ///< by coordinate
+  R* state = nullptr;             ///< by coordinate, state_vectors times: what the method keeps beside x
   R* tracked = nullptr;           ///< largest |grad_j f| of each path so far
   std::uint8_t* alive = nullptr;  ///< 0: has diverged
 
@@ -49,6 +50,7 @@ struct Segment {
   int outer_levels = 0, inner_levels = 0;  ///< of the trees in shared memory
   R* gradient = nullptr;                   ///< by coordinate
   R* sum = nullptr;                        ///< by coordinate: of the workers' messages
+  R* message = nullptr;                    ///< by coordinate: of one worker (general)
   R* model = nullptr;                      ///< by coordinate, model_slots + model_extra_rows times
   R* row_values = nullptr;                 ///< n_rows for each path (logistic), twice for models
   std::uint32_t* masks = nullptr;          ///< ceil(dim / 32) for each lane of each path (rand_k)

@@ -18,6 +18,7 @@
 
 #include "kernels/collect.hpp"
 #include "kernels/compressors.hpp"
+#include "kernels/methods.hpp"
 #include "kernels/cuda/runtime.cuh"
 #include "kernels/cuda/statistics.cuh"
 #include "kernels/cuda/variants.cuh"
@@ -54,7 +55,7 @@ const Variant<R>* find_variant(const std::vector<Variant<R>>& all, const SimSpec
   const bool any_law = spec.law.kind != LawKind::gaussian;
   const Variant<R>* found = nullptr;
   for (const Variant<R>& v : all) {
-    if (v.model != spec.is_model || v.scalar != scalar || v.layout != layout || (any_law && !v.any_law)) continue;
+    if (v.model != spec.is_model || v.general != (!spec.is_model && is_general(spec)) || v.scalar != scalar || v.layout != layout || (any_law && !v.any_law)) continue;
     if (scalar ? !v.any_objective && v.objective != spec.objective.kind : v.coordinates != coordinates) continue;
     if (found == nullptr || (!any_law && !v.any_law)) found = &v;
   }
@@ -69,7 +70,8 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
   choice.multiprocessors = multiprocessors;
   choice.dense = !is_separable(spec.objective.kind);
   choice.one_coordinate = dim == 1 && !choice.dense;
-  const bool scalar = !spec.is_model && choice.one_coordinate && spec.n_workers == 1 && !spec.affine &&
+  const bool general = !spec.is_model && is_general(spec);
+  const bool scalar = !spec.is_model && !general && choice.one_coordinate && spec.n_workers == 1 && !spec.affine &&
                       !spec.track_gradient && spec.compressor == CompressorKind::identity &&
                       spec.law.kind != LawKind::multivariate_t;
   const Variant<R>* variant = nullptr;
@@ -95,7 +97,7 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
     } else if (dim > each * lanes) {
       layout = Layout::memory;
     } else {
-      coordinates = dim <= lanes ? 1 : dim <= 2 * lanes ? 2 : 4;
+      coordinates = dim <= lanes ? 1 : dim <= 2 * lanes && !general ? 2 : 4;
     }
     variant = find_variant(all, spec, false, layout, coordinates);
   }
@@ -130,7 +132,8 @@ struct Needs {
 /// Rows by coordinate beside x that the kernels without registers for them need.
 template <class R>
 std::uint64_t working_rows(const SimSpec<R>& spec) {
-  return spec.is_model ? 1 + static_cast<std::uint64_t>(model_slots(spec.model) + model_extra_rows) : 2;
+  if (spec.is_model) return 1 + static_cast<std::uint64_t>(model_slots(spec.model) + model_extra_rows);
+  return is_general(spec) ? 3 : 2;
 }
 
 template <class R>
@@ -146,6 +149,7 @@ Needs<R> needs_of(const SimSpec<R>& spec, const Choice<R>& choice) {
   if (choice.dense) needs.fixed += sizeof(R) * (dim * dim + 2 * rows * dim) + 8 * (rows * dim + rows + dim);
   const std::uint64_t row = static_cast<std::uint64_t>(row_length(choice.variant.layout, spec.objective.dim));
   needs.path = sizeof(R) * (row + 1) + 1;
+  if (!spec.is_model) needs.path += sizeof(R) * static_cast<std::uint64_t>(state_vectors(spec.method)) * row;
   if (choice.variant.layout != Layout::registers) {
     needs.path += sizeof(R) * working_rows(spec) * row;
     if (spec.objective.kind == ObjectiveKind::logistic) needs.path += sizeof(R) * rows * (spec.is_model ? 2 : 1);
@@ -327,6 +331,7 @@ class DeviceRun {
     const std::size_t row = static_cast<std::size_t>(row_length(choice.variant.layout, spec.objective.dim));
     x_ = DeviceArray<R>(paths * row);
     tracked_ = DeviceArray<R>(spec.track_gradient ? paths : 0);
+    if (!spec.is_model) state_ = DeviceArray<R>(paths * row * static_cast<std::size_t>(state_vectors(spec.method)));
     alive_ = DeviceArray<std::uint8_t>(paths);
     if (choice.variant.layout != Layout::registers) {
       gradient_ = DeviceArray<R>(paths * row);
@@ -484,6 +489,11 @@ class DeviceRun {
     s.alive = alive_.data();
     s.gradient = gradient_.data();
     s.sum = s.model = sum_.data();
+    s.state = state_.data();
+    if (!host_.is_model && is_general(host_) && choice_.variant.layout != Layout::registers) {
+      const std::size_t row = static_cast<std::size_t>(row_length(choice_.variant.layout, host_.objective.dim));
+      s.message = sum_.data() + sizes_.wave_blocks * block_paths * row;
+    }
     s.row_values = row_values_.data();
     s.masks = masks_.data();
     s.value = slot.value.data();
@@ -630,7 +640,7 @@ class DeviceRun {
   const Sizes sizes_;
   Shared& shared_;
   DeviceSpec<R> device_;
-  DeviceArray<R> x_, tracked_, gradient_, sum_, row_values_;
+  DeviceArray<R> x_, state_, tracked_, gradient_, sum_, row_values_;
   DeviceArray<std::uint8_t> alive_;
   DeviceArray<std::uint32_t> masks_;
   DeviceArray<std::uint64_t> tables_[2];

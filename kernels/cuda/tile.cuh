@@ -2,12 +2,16 @@
 // The step kernels of the methods for any number of coordinates and workers.
 #pragma once
 #include "kernels/cuda/noise.cuh"
+#include "kernels/adaptive.hpp"
+#include "kernels/compressors.hpp"
 #include "kernels/cuda/subset.cuh"
 #include "kernels/cuda/tile_state.cuh"
+#include "kernels/methods.hpp"
 
 namespace pathbound::cuda {
 
-template <class R, int E, bool any_law, Layout layout>
+/// general: also the methods, compressors, laws and sums of is_general.
+template <class R, int E, bool any_law, bool general, Layout layout>
 class TileRun : TileState<R, E, layout> {
   using Base = TileState<R, E, layout>;
   using Base::dim;
@@ -27,12 +31,20 @@ class TileRun : TileState<R, E, layout> {
         noise_(spec, segment.first_path + local_),
         words_(spec.seed, segment.first_path + local_),
         subsets_(make_subsets()) {
-    if constexpr (layout != Layout::registers) sum_of_path_ = segment.sum + Base::first_of_path();
+    if constexpr (layout != Layout::registers) {
+      sum_of_path_ = segment.sum + Base::first_of_path();
+      if constexpr (general) message_of_path_ = segment.message + Base::first_of_path();
+    }
+    if constexpr (general)
+      state_of_path_ = segment.state + Base::first_of_path() * state_vectors(spec.method);
   }
 
   __device__ __forceinline__ void run() {
     // The lanes beyond the wave fill whole warps (it has a multiple of 32 paths): those only wait at the barriers.
     if (exists_) Base::load_state();
+    if constexpr (general) {
+      if (exists_) load_method_state();
+    }
     int next = 0;
     for (std::uint64_t k = segment_.first_step;; ++k) {
       if (exists_) Base::make_gradient();
@@ -42,6 +54,9 @@ class TileRun : TileState<R, E, layout> {
       if (exists_) step(k);
     }
     if (exists_) Base::store_state();
+    if constexpr (general && layout == Layout::registers) {
+      if (exists_) store_method_state();
+    }
   }
 
  private:
@@ -77,6 +92,9 @@ class TileRun : TileState<R, E, layout> {
         noise_.read(message, c, lanes_, z, carry);
 #pragma unroll
         for (int e = 0; e < E; ++e) z[e] = fma(scale, z[e], g[e]);
+        if constexpr (general) {
+          if (sends_whole_vectors(spec_)) return keep_message(c, z);
+        }
         make_message(worker, message, c, z);
         if constexpr (layout == Layout::registers) {
 #pragma unroll
@@ -89,8 +107,13 @@ class TileRun : TileState<R, E, layout> {
           store_row(sum_of_path_ + c, dim() - c, so_far);
         }
       });
+      if constexpr (general) {
+        if (sends_whole_vectors(spec_)) add_whole(worker, message, sum);
+      }
     }
-    if constexpr (layout == Layout::registers) {
+    if constexpr (general) {
+      move(k, factor, sum);
+    } else if constexpr (layout == Layout::registers) {
 #pragma unroll
       for (int e = 0; e < E; ++e) x_[e] = fma(factor, sum[e], x_[e]);
     } else {
@@ -113,20 +136,22 @@ class TileRun : TileState<R, E, layout> {
       return;
     }
     if (spec_.compressor == CompressorKind::identity) return;
+    if constexpr (general) {
+      if (spec_.compressor == CompressorKind::natural) {
+        std::uint32_t drawn[E];
+        draw_words(message, c, drawn);
+#pragma unroll
+        for (int e = 0; e < E; ++e) v[e] = rounded_to_power<R>(v[e], drawn[e]);
+        return;
+      }
+    }
     std::uint32_t kept;  // bit e: coordinate c + e
     if (spec_.compressor == CompressorKind::rand_k) {
       kept = subsets_.members(message, c);
       if (worker.keep > dim() - worker.keep) kept = ~kept;
     } else {
       std::uint32_t drawn[E];
-      coordinate_words_.read(message * static_cast<std::uint32_t>(dim()) + static_cast<std::uint32_t>(c), drawn,
-                             [&](std::uint64_t block, std::uint32_t(&out)[uniforms_per_block<R>]) {
-                               BitsOf<R> words[4];
-                               words_.template block<R>(first_block(Purpose::compressor) + block, words);
-#pragma unroll
-                               for (int i = 0; i < uniforms_per_block<R>; ++i)
-                                 out[i] = static_cast<std::uint32_t>(words[sizeof(R) == 4 ? i : 2 * i + 1]);
-                             });
+      draw_words(message, c, drawn);
       kept = 0;
 #pragma unroll
       for (int e = 0; e < E; ++e) kept |= drawn[e] <= worker.keep_below ? 1u << e : 0u;
@@ -135,18 +160,272 @@ class TileRun : TileState<R, E, layout> {
     for (int e = 0; e < E; ++e) v[e] = worker.inverse_keep * (((kept >> e) & 1u) != 0 ? v[e] : R(0));
   }
 
+  /// The compressor's words of coordinates c .. c + E - 1, where it takes one a coordinate.
+  __device__ __forceinline__ void draw_words(std::uint64_t message, int c, std::uint32_t (&drawn)[E]) {
+    coordinate_words_.read(message * static_cast<std::uint32_t>(dim()) + static_cast<std::uint32_t>(c), drawn,
+                           [&](std::uint64_t block, std::uint32_t(&out)[uniforms_per_block<R>]) {
+                             BitsOf<R> words[4];
+                             words_.template block<R>(first_block(Purpose::compressor) + block, words);
+#pragma unroll
+                             for (int i = 0; i < uniforms_per_block<R>; ++i)
+                               out[i] = static_cast<std::uint32_t>(words[sizeof(R) == 4 ? i : 2 * i + 1]);
+                           });
+  }
+
+  // ---- general: vectors of a path, in the lane's registers or in memory
+  /// use(c, v): v the lane's coordinates c .. c + E - 1 (of registers themselves, of memory a copy).
+  template <class Use>
+  __device__ __forceinline__ void for_vector(const R* memory, R (&registers)[E], Use&& use) {
+    if constexpr (layout == Layout::registers) {
+      use(lanes_.lane * E, registers);
+    } else {
+#pragma unroll 1
+      for (int base = 0; base < dim(); base += lanes_.count * E) {
+        const int c = base + lanes_.lane * E;
+        R v[E];
+        load_row(memory + c, dim() - c, v);
+        use(c, v);
+      }
+    }
+  }
+  __device__ __forceinline__ ScaledNorm<R> norm_of(const R* memory, R (&registers)[E]) {
+    R largest = R(0);
+    for_vector(memory, registers, [&](int c, R(&v)[E]) {
+#pragma unroll
+      for (int e = 0; e < E; ++e)
+        if (c + e < dim()) largest = max(abs(v[e]), largest);
+    });
+    const R scale = norm_scale(lanes_.largest(largest));
+    const auto sum_of = [&](int c, R(&v)[E]) {
+      R terms[E];
+#pragma unroll
+      for (int e = 0; e < E; ++e) {
+        const R scaled = v[e] * scale;
+        terms[e] = c + e < dim() ? scaled * scaled : no_term<R>();
+      }
+      return lanes_.tree_sum(tree_sum_of_lane(terms));
+    };
+    if constexpr (layout == Layout::registers) {
+      return {sqrt(sum_of(lanes_.lane * E, registers)), scale};
+    } else {
+      SharedNodes<R> nodes = Base::template outer_nodes<R>();
+      __syncwarp();  // a tree of another type may have been there
+      TreeStack<R, SharedNodes<R>> sum(nodes);
+      for_vector(memory, registers, [&](int c, R(&v)[E]) { sum.push(sum_of(c, v)); });
+      return {sqrt(sum.finish()), scale};
+    }
+  }
+
+  // ---- general: workers that send whole vectors
+  __device__ __forceinline__ void keep_message(int c, const R (&v)[E]) {
+    if constexpr (layout == Layout::registers) {
+#pragma unroll
+      for (int e = 0; e < E; ++e) message_[e] = v[e];
+    } else {
+      store_row(message_of_path_ + c, dim() - c, v);
+    }
+  }
+
+  /// Adds to the sum what becomes of the message kept.
+  __device__ __forceinline__ void add_whole(const WorkerSpec<R>& worker, std::uint64_t message, R (&sum)[E]) {
+    const bool largest = spec_.compressor == CompressorKind::top_k;
+    BitsOf<R> kth = 0;
+    std::uint32_t left = 0;
+    ScaledNorm<R> norm{R(0), R(1)};
+    if (largest) {
+      find_largest(static_cast<std::uint32_t>(worker.keep), kth, left);
+    } else {
+      norm = norm_of(message_of_path_, message_);
+    }
+    for_vector(message_of_path_, message_, [&](int c, R(&v)[E]) {
+      if (largest) {
+        keep_largest_of_chunk(c, kth, left, v);
+      } else if (spec_.compressor == CompressorKind::qsgd) {
+        std::uint32_t drawn[E];
+        draw_words(message, c, drawn);
+#pragma unroll
+        for (int e = 0; e < E; ++e) v[e] = quantised(v[e], norm, spec_.levels, word_uniform<R>(drawn[e]));
+      } else if (spec_.method == MethodKind::clipped_dsgd) {
+#pragma unroll
+        for (int e = 0; e < E; ++e) v[e] = clipped(v[e], norm, spec_.clip);
+      } else {
+#pragma unroll
+        for (int e = 0; e < E; ++e) v[e] = normalised(v[e], norm);
+      }
+      if constexpr (layout == Layout::registers) {
+#pragma unroll
+        for (int e = 0; e < E; ++e) sum[e] = sum[e] + v[e];
+      } else {
+        R so_far[E];
+        load_row(sum_of_path_ + c, dim() - c, so_far);
+#pragma unroll
+        for (int e = 0; e < E; ++e) so_far[e] = so_far[e] + v[e];
+        store_row(sum_of_path_ + c, dim() - c, so_far);
+      }
+    });
+  }
+
+  /// As keep_largest of compressors.hpp: the k-th largest size, and how many of that size are kept.
+  __device__ __forceinline__ void find_largest(std::uint32_t k, BitsOf<R>& kth, std::uint32_t& left) {
+    const auto count = [&](BitsOf<R> least) {
+      std::uint32_t n = 0;
+      for_vector(message_of_path_, message_, [&](int c, R(&v)[E]) {
+#pragma unroll
+        for (int e = 0; e < E; ++e) n += c + e < dim() && size_bits(v[e]) >= least ? 1u : 0u;
+      });
+      return lanes_.sum(n);
+    };
+#pragma unroll 1
+    for (int bit = bits_per_lane<R> - 2; bit >= 0; --bit) {
+      const BitsOf<R> least = kth | BitsOf<R>(BitsOf<R>(1) << bit);
+      if (count(least) >= k) kth = least;
+    }
+    left = k - count(kth + 1);
+  }
+  /// Sets to 0 what is not among the largest; chunks come in order.
+  __device__ __forceinline__ void keep_largest_of_chunk(int c, BitsOf<R> kth, std::uint32_t& left, R (&v)[E]) {
+    std::uint32_t equal = 0;
+#pragma unroll
+    for (int e = 0; e < E; ++e) equal += c + e < dim() && size_bits(v[e]) == kth ? 1u : 0u;
+    std::uint32_t all;
+    std::uint32_t before = lanes_.sum_before(equal, all);
+#pragma unroll
+    for (int e = 0; e < E; ++e) {
+      const BitsOf<R> key = size_bits(v[e]);
+      const bool kept = key > kth || (key == kth && before < left);
+      before += key == kth ? 1u : 0u;
+      if (!kept) v[e] = R(0);
+    }
+    left = left > all ? left - all : 0u;
+  }
+
+  // ---- general: the step, from the sum of the workers' messages
+  __device__ __forceinline__ R adaptive_factor_here(R (&sum)[E]) {
+    const AdaptiveSpec<R>& a = spec_.adaptive;
+    if (a.kind == AdaptiveKind::none) return R(1);
+    if (a.kind == AdaptiveKind::hessian_norm)
+      return adaptive_factor_of_hessian<R>(a, layout == Layout::dense ? a.hessian : Base::largest_second());
+    ScaledNorm<R> norm;
+    if (a.stochastic) {
+      norm = norm_of(sum_of_path_, sum);
+    } else {
+      norm = norm_of(layout == Layout::registers ? nullptr : Base::g_of_path_, g_);
+    }
+    const R size = norm.root / norm.scale;
+    return adaptive_factor<R>(a, a.stochastic ? size * (R(1) / static_cast<R>(spec_.n_workers)) : size);
+  }
+
+  /// of_sum: -eta_k / N, the step of the sum of messages.
+  __device__ __forceinline__ void move(std::uint64_t k, R of_sum, R (&sum)[E]) {
+    const R workers = static_cast<R>(spec_.n_workers), part = R(1) / workers;
+    const R a = adaptive_factor_here(sum);
+    const bool server = spec_.method == MethodKind::dnsgd && !spec_.each_worker,
+               heavy_ball = spec_.method == MethodKind::heavy_ball, adam = spec_.method == MethodKind::adam;
+    const R by = server || heavy_ball || adam ? (of_sum * workers) * a : of_sum * a;
+    ScaledNorm<R> norm{R(0), R(1)};
+    if (server) norm = norm_of(sum_of_path_, sum);
+    R correct_m = R(0), correct_u = R(0);
+    if (adam) {
+      const double n = static_cast<double>(k + 1);
+      correct_m = static_cast<R>(bias_correction(spec_.log_beta1, n));
+      correct_u = static_cast<R>(sqrt(bias_correction(spec_.log_beta2, n)));
+    }
+    for_vector(sum_of_path_, sum, [&](int c, R(&v)[E]) {
+      if (server) {
+#pragma unroll
+        for (int e = 0; e < E; ++e) v[e] = normalised(v[e], norm);
+      } else if (heavy_ball) {
+        change_state(0, c, [&](R(&velocity)[E]) {
+#pragma unroll
+          for (int e = 0; e < E; ++e) v[e] = velocity[e] = fma(spec_.momentum, velocity[e], part * v[e]);
+        });
+      } else if (adam) {
+        change_state(0, c, [&](R(&m)[E]) {
+          change_state(1, c, [&](R(&u)[E]) {
+#pragma unroll
+            for (int e = 0; e < E; ++e)
+              v[e] = adam_move<R>(spec_, part * v[e], correct_m, correct_u, m[e], u[e]);
+          });
+        });
+      }
+      if constexpr (layout == Layout::registers) {
+#pragma unroll
+        for (int e = 0; e < E; ++e) x_[e] = fma(by, v[e], x_[e]);
+      } else {
+        R x[E];
+        load_row(x_of_path_ + c, dim() - c, x);
+#pragma unroll
+        for (int e = 0; e < E; ++e) x[e] = fma(by, v[e], x[e]);
+        store_row(x_of_path_ + c, dim() - c, x);
+      }
+    });
+  }
+
+  // ---- general: what the method keeps from step to step
+  __device__ __forceinline__ R* state_row(int i) const {
+    return state_of_path_ + static_cast<std::int64_t>(i) * row_length(layout, dim());
+  }
+  template <class Use>
+  __device__ __forceinline__ void change_state(int i, int c, Use&& use) {
+    if constexpr (layout == Layout::registers) {
+      use(state_[i]);
+    } else {
+      R v[E];
+      load_row(state_row(i) + c, dim() - c, v);
+      use(v);
+      store_row(state_row(i) + c, dim() - c, v);
+    }
+  }
+  __device__ __forceinline__ void load_method_state() {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if (i >= state_vectors(spec_.method)) break;
+      if constexpr (layout == Layout::registers) {
+#pragma unroll
+        for (int e = 0; e < E; ++e) {
+          const int c = lanes_.lane * E + e;
+          state_[i][e] = segment_.from_start || c >= dim() ? R(0) : state_row(i)[c];
+        }
+      } else if (segment_.from_start) {
+        for (int c = lanes_.lane; c < dim(); c += lanes_.count) state_row(i)[c] = R(0);
+        __syncwarp();
+      }
+    }
+  }
+  __device__ __forceinline__ void store_method_state() {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if (i >= state_vectors(spec_.method)) break;
+#pragma unroll
+      for (int e = 0; e < E; ++e) {
+        const int c = lanes_.lane * E + e;
+        if (c < dim()) state_row(i)[c] = state_[i][e];
+      }
+    }
+  }
+
   LaneNoise<R, any_law> noise_;
   PathWords words_;
   std::conditional_t<layout == Layout::registers, RegisterSubsets<R, E>, MemorySubsets<R>> subsets_;
   BlockReader<std::uint32_t, uniforms_per_block<R>> coordinate_words_;
-  R* sum_of_path_;
+  R* sum_of_path_ = nullptr;
+  // general only
+  R *message_of_path_ = nullptr, *state_of_path_ = nullptr;
+  R message_[E], state_[2][E];  // registers
 };
 
 template <class R, int E, bool any_law, Layout layout>
 __global__ void __launch_bounds__(step_threads(layout), sizeof(R) == 8 ? 1 : 2)
     tile_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment) {
   __shared__ SharedMemory<R, layout> shared;
-  TileRun<R, E, any_law, layout>(spec, segment, shared).run();
+  TileRun<R, E, any_law, false, layout>(spec, segment, shared).run();
+}
+
+template <class R, int E, Layout layout>
+__global__ void __launch_bounds__(step_threads(layout), 1)
+    general_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment) {
+  __shared__ SharedMemory<R, layout> shared;
+  TileRun<R, E, true, true, layout>(spec, segment, shared).run();
 }
 
 }  // namespace pathbound::cuda

@@ -263,6 +263,19 @@ class TileState {
     return largest;
   }
 
+  /// max_j |f_j''(x_j)| of a separable objective.
+  __device__ __forceinline__ R largest_second() {
+    R largest = R(0);
+    with_separable<R>(spec_.objective, [&](const auto& f) {
+      for_chunks([&](int c, const R(&x)[E], const R(&)[E]) {
+#pragma unroll
+        for (int e = 0; e < E; ++e)
+          if (c + e < dim()) largest = max(abs(f.second(x[e], c + e)), largest);
+      });
+    });
+    return lanes_.largest(largest);
+  }
+
   // ---- records
   /// Tree sum over the coordinates of term(j, x_j, g_j), in T.
   template <class T, class Term>

@@ -21,11 +21,14 @@ struct Variant {
   int coordinates;          ///< tile: a lane's
   Layout layout;            ///< tile
   bool model = false;       ///< of an SDE model
+  bool general = false;     ///< of a method with more than the first components (is_general)
 };
 
 std::vector<Variant<float>> scalar_float_variants();
 std::vector<Variant<float>> tile_float_variants();
 std::vector<Variant<double>> double_variants();
+std::vector<Variant<float>> general_float_variants();
+std::vector<Variant<double>> general_double_variants();
 std::vector<Variant<float>> model_float_variants();
 std::vector<Variant<double>> model_double_variants();
 
@@ -37,9 +40,11 @@ std::vector<Variant<R>> step_variants() {
   if constexpr (sizeof(R) == 4) {
     add(scalar_float_variants());
     add(tile_float_variants());
+    add(general_float_variants());
     add(model_float_variants());
   } else {
     add(double_variants());
+    add(general_double_variants());
     add(model_double_variants());
   }
   return all;
