@@ -82,8 +82,7 @@ class Block {
   PATHBOUND_HD F largest_second(int p) const {
     F largest = real<F>(0.0);
     with_separable<F>(spec_.objective, [&](const auto& f) {
-      for (int j = 0; j < spec_.objective.dim; ++j)
-        largest = max(abs(f.second(load<F>(row(x_, j, p)), j)), largest);
+      for (int j = 0; j < spec_.objective.dim; ++j) largest = max(abs(f.second(load<F>(row(x_, j, p)), j)), largest);
     });
     return largest;
   }

@@ -179,8 +179,7 @@ class MethodRun : Block<F, P> {
     for (int p = 0; p < P; ++p) {
       const F s = load<F>(scale_ + p * lanes);
       for (int i = 0; i < count; ++i)
-        store(row(message_, first + i, p),
-              fma(s, load<F>(z + i * width + p * lanes), load<F>(row(g_, first + i, p))));
+        store(row(message_, first + i, p), fma(s, load<F>(z + i * width + p * lanes), load<F>(row(g_, first + i, p))));
     }
   }
   /// Adds to the sum what becomes of the vector kept.
@@ -226,8 +225,8 @@ class MethodRun : Block<F, P> {
     const AdaptiveSpec<R>& a = spec_.adaptive;
     if (a.kind == AdaptiveKind::none) return real<F>(1.0);
     if (a.kind == AdaptiveKind::hessian_norm)
-      return adaptive_factor_of_hessian<F>(a, is_separable(spec_.objective.kind) ? Base::largest_second(p)
-                                                                                 : F(a.hessian));
+      return adaptive_factor_of_hessian<F>(a,
+                                           is_separable(spec_.objective.kind) ? Base::largest_second(p) : F(a.hessian));
     const ScaledNorm<F> norm = norm_of(a.stochastic ? sum_ : g_, p);
     const F size = norm.root / norm.scale;
     return adaptive_factor<F>(a, a.stochastic ? size * F(R(1) / static_cast<R>(spec_.n_workers)) : size);

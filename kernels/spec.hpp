@@ -192,9 +192,9 @@ struct SimSpec {
   CompressorKind compressor = CompressorKind::identity;  ///< rand_k_plain is rand_k with inverse_keep = 1
   R levels = R(1);                                       ///< qsgd: s
 
-  bool each_worker = false;                      ///< dnsgd: every worker's gradient is normalised, else their mean
-  R clip = R(0);                                 ///< clipped_dsgd: c
-  R momentum = R(0);                             ///< heavy_ball
+  bool each_worker = false;  ///< dnsgd: every worker's gradient is normalised, else their mean
+  R clip = R(0);             ///< clipped_dsgd: c
+  R momentum = R(0);         ///< heavy_ball
   /// adam; root_beta2 = sqrt(beta2), root_rest2 = sqrt(1 - beta2), log_beta = ln beta.
   R beta1 = R(0), root_beta2 = R(0), root_rest2 = R(1), epsilon = R(0);
   double log_beta1 = 0.0, log_beta2 = 0.0;

@@ -5,9 +5,12 @@
 namespace pathbound::cuda {
 
 #define GENERAL_float(name, coordinates, layout)
-#define GENERAL_double(name, coordinates, layout)                                                              \
-  {#name, general_kernel<double, coordinates, Layout::layout>, false, true, {}, true, coordinates, Layout::layout, \
-   false, true},
+#define GENERAL_double(name, coordinates, layout)                    \
+  {#name,       general_kernel<double, coordinates, Layout::layout>, \
+   false,       true,                                                \
+   {},          true,                                                \
+   coordinates, Layout::layout,                                      \
+   false,       true},
 #define GENERAL(name, real, coordinates, layout) GENERAL_##real(name, coordinates, layout)
 
 std::vector<Variant<double>> general_double_variants() {

@@ -18,10 +18,10 @@
 
 #include "kernels/collect.hpp"
 #include "kernels/compressors.hpp"
-#include "kernels/methods.hpp"
 #include "kernels/cuda/runtime.cuh"
 #include "kernels/cuda/statistics.cuh"
 #include "kernels/cuda/variants.cuh"
+#include "kernels/methods.hpp"
 #include "kernels/model.hpp"
 #include "kernels/objectives.hpp"
 #include "kernels/schedules.hpp"
@@ -55,7 +55,9 @@ const Variant<R>* find_variant(const std::vector<Variant<R>>& all, const SimSpec
   const bool any_law = spec.law.kind != LawKind::gaussian;
   const Variant<R>* found = nullptr;
   for (const Variant<R>& v : all) {
-    if (v.model != spec.is_model || v.general != (!spec.is_model && is_general(spec)) || v.scalar != scalar || v.layout != layout || (any_law && !v.any_law)) continue;
+    if (v.model != spec.is_model || v.general != (!spec.is_model && is_general(spec)) || v.scalar != scalar ||
+        v.layout != layout || (any_law && !v.any_law))
+      continue;
     if (scalar ? !v.any_objective && v.objective != spec.objective.kind : v.coordinates != coordinates) continue;
     if (found == nullptr || (!any_law && !v.any_law)) found = &v;
   }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The step kernels of the methods for any number of coordinates and workers.
 #pragma once
-#include "kernels/cuda/noise.cuh"
 #include "kernels/adaptive.hpp"
 #include "kernels/compressors.hpp"
+#include "kernels/cuda/noise.cuh"
 #include "kernels/cuda/subset.cuh"
 #include "kernels/cuda/tile_state.cuh"
 #include "kernels/methods.hpp"
@@ -35,8 +35,7 @@ class TileRun : TileState<R, E, layout> {
       sum_of_path_ = segment.sum + Base::first_of_path();
       if constexpr (general) message_of_path_ = segment.message + Base::first_of_path();
     }
-    if constexpr (general)
-      state_of_path_ = segment.state + Base::first_of_path() * state_vectors(spec.method);
+    if constexpr (general) state_of_path_ = segment.state + Base::first_of_path() * state_vectors(spec.method);
   }
 
   __device__ __forceinline__ void run() {
@@ -343,8 +342,7 @@ class TileRun : TileState<R, E, layout> {
         change_state(0, c, [&](R(&m)[E]) {
           change_state(1, c, [&](R(&u)[E]) {
 #pragma unroll
-            for (int e = 0; e < E; ++e)
-              v[e] = adam_move<R>(spec_, part * v[e], correct_m, correct_u, m[e], u[e]);
+            for (int e = 0; e < E; ++e) v[e] = adam_move<R>(spec_, part * v[e], correct_m, correct_u, m[e], u[e]);
           });
         });
       }
