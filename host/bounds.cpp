@@ -319,7 +319,7 @@ class Evaluation {
     const std::string otherwise = own_stability(means);
     const double n = n_, L = l_smooth_, mu = mu_;
     if (iterates || curvature) {
-      const double K = 1.0 + (means.omega + means.affine) / n;
+      const double K = second_moment_factor(config_, d_);
       number("K", K);
       const auto delta = [=](double eta) { return 1.0 - 0.5 * eta * L * K; };
       require_delta(delta, "1 - eta L K/2", otherwise);
@@ -507,9 +507,27 @@ BoundValue evaluate_bound(const std::string& theorem, const CurveConfig& config,
 }
 
 double noise_variance(const LawSpec& law) {
-  const double nu = law.nu;
-  if (law.kind == LawKind::gaussian) return 1.0;
-  return nu > 2.0 ? nu / (nu - 2.0) : inf;
+  switch (law.kind) {
+    case LawKind::gaussian:
+      return 1.0;
+    case LawKind::student_t:
+    case LawKind::multivariate_t:
+      return law.nu > 2.0 ? law.nu / (law.nu - 2.0) : inf;
+    case LawKind::laplace:
+      return 2.0;
+    case LawKind::logistic:
+      return std::numbers::pi * std::numbers::pi / 3.0;
+    case LawKind::contaminated_gaussian:
+      return 1.0 - law.eps + law.eps * law.k * law.k;
+    case LawKind::alpha_stable:
+      return law.alpha == 2.0 ? 2.0 : inf;
+  }
+  return inf;
+}
+
+double second_moment_factor(const CurveConfig& curve, int dim) {
+  const WorkerMeans means = worker_means(curve, dim);
+  return 1.0 + (means.omega + means.affine) / curve.workers.count;
 }
 
 double noise_xi(const LawSpec& law, double y) {

@@ -13,6 +13,7 @@
 
 #include "host/comparison.hpp"
 #include "host/version.hpp"
+#include "kernels/portable.hpp"
 
 namespace pathbound {
 
@@ -53,9 +54,10 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
     w.scale = static_cast<R>(scale / std::sqrt(batch));
     w.scale_sq = static_cast<R>(scale * scale / batch);
     w.affine_sq = static_cast<R>(curve.noise.affine * curve.noise.affine / batch);
-    if (curve.compressor.kind == CompressorKind::rand_k) {
+    if (keeps_k(curve.compressor.kind)) {
       w.keep = curve.workers.k[worker];
-      w.inverse_keep = static_cast<R>(static_cast<double>(dim) / w.keep);
+      if (curve.compressor.kind == CompressorKind::rand_k)
+        w.inverse_keep = static_cast<R>(static_cast<double>(dim) / w.keep);
     } else if (curve.compressor.kind == CompressorKind::bernoulli) {
       // p as a whole number of 2^-32: kept when the word is at most keep_below. The factor is the inverse of that
       // number, so that E C(g) = g holds for the smallest p too.
@@ -67,15 +69,76 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
   }
   spec.workers = workers_.data();
   spec.affine = curve.noise.affine > 0.0;
-  spec.compressor = curve.compressor.kind;
+  spec.compressor =
+      curve.compressor.kind == CompressorKind::rand_k_plain ? CompressorKind::rand_k : curve.compressor.kind;
+  spec.levels = static_cast<R>(curve.compressor.s);
+  spec.each_worker = curve.each_worker;
+  spec.clip = static_cast<R>(curve.clip);
+  spec.momentum = static_cast<R>(curve.momentum);
+  spec.beta1 = static_cast<R>(curve.beta1);
+  spec.root_beta2 = static_cast<R>(std::sqrt(curve.beta2));
+  spec.root_rest2 = static_cast<R>(std::sqrt(1.0 - curve.beta2));
+  spec.log_beta1 = portable::log(curve.beta1);
+  spec.log_beta2 = portable::log(curve.beta2);
+  spec.epsilon = static_cast<R>(curve.epsilon);
   spec.schedule = curve.schedule;
   spec.eta = curve.eta;
+  add_adaptive(curve, objective);
   for (const BoundConfig& bound : experiment.bounds) {
     if (bound.curve != curve.name) continue;
     spec.track_pl = true;
     if (needs_gradient_tracking(bound.theorem)) spec.track_gradient = true;
   }
+  if (curve.method == MethodKind::dsignsgd && (curve.model || spec.sums == SumKind::psi)) add_signs(curve);
   if (curve.model) add_model(curve, dim);
+}
+
+template <class R>
+void CurveSpec<R>::add_adaptive(const CurveConfig& curve, const Objective& objective) {
+  const AdaptiveConfig& config = curve.adaptive;
+  AdaptiveSpec<R>& adaptive = spec.adaptive;
+  adaptive.kind = config.kind;
+  adaptive.stochastic = config.stochastic;
+  switch (config.kind) {
+    case AdaptiveKind::none:
+      return;
+    case AdaptiveKind::gradient_norm:
+      adaptive.inverse_c = static_cast<R>(1.0 / config.c);
+      adaptive.minus_q = static_cast<R>(-config.q);
+      return;
+    case AdaptiveKind::l0l1:
+      adaptive.L0 = static_cast<R>(config.L0 ? *config.L0 : objective.constants().L0.value.value());
+      adaptive.L1 = static_cast<R>(config.L1 ? *config.L1 : objective.constants().L1.value.value());
+      break;
+    case AdaptiveKind::hessian_norm:
+      if (!is_separable(objective.config().kind))  // least_squares
+        adaptive.hessian = static_cast<R>(objective.constants().L.value.value());
+      break;
+  }
+  adaptive.share = static_cast<R>(config.theta / (second_moment_factor(curve, objective.config().dim) * curve.eta));
+}
+
+/// The workers' signs, alike ones together, and their law.
+template <class R>
+void CurveSpec<R>::add_signs(const CurveConfig& curve) {
+  std::vector<int> count;
+  for (const WorkerSpec<R>& worker : workers_) {
+    const auto alike = std::find_if(sign_groups_.begin(), sign_groups_.end(), [&](const SignGroup<R>& other) {
+      return other.scale_sq == worker.scale_sq && other.affine_sq == worker.affine_sq && other.scale == worker.scale;
+    });
+    const auto at = static_cast<std::size_t>(alike - sign_groups_.begin());
+    if (alike == sign_groups_.end()) {
+      sign_groups_.push_back({R(0), worker.scale_sq, worker.affine_sq, worker.scale});
+      count.push_back(0);
+    }
+    ++count[at];
+  }
+  for (std::size_t i = 0; i < count.size(); ++i)
+    sign_groups_[i].weight = static_cast<R>(static_cast<double>(count[i]) / curve.workers.count);
+  spec.signs.groups = sign_groups_.data();
+  spec.signs.n_groups = static_cast<int>(sign_groups_.size());
+  xi_ = XiPieces<R>(curve.noise.law);
+  spec.signs.xi = xi_.table();
 }
 
 /// The coefficients of a model (theory section 3, covariances): means over the workers.
@@ -87,27 +150,7 @@ void CurveSpec<R>::add_model(const CurveConfig& curve, int dim) {
   model.integrator = curve.model->integrator;
   model.substeps = curve.model->substeps;
   model.delta = static_cast<R>(0.25 / std::sqrt(curve.model->substeps));
-  if (curve.method == MethodKind::dsignsgd) {
-    std::vector<int> count;
-    for (const WorkerSpec<R>& worker : workers_) {
-      const auto alike = std::find_if(sign_groups_.begin(), sign_groups_.end(), [&](const SignGroup<R>& other) {
-        return other.scale_sq == worker.scale_sq && other.affine_sq == worker.affine_sq && other.scale == worker.scale;
-      });
-      const auto at = static_cast<std::size_t>(alike - sign_groups_.begin());
-      if (alike == sign_groups_.end()) {
-        sign_groups_.push_back({R(0), worker.scale_sq, worker.affine_sq, worker.scale});
-        count.push_back(0);
-      }
-      ++count[at];
-    }
-    for (std::size_t i = 0; i < count.size(); ++i)
-      sign_groups_[i].weight = static_cast<R>(static_cast<double>(count[i]) / curve.workers.count);
-    spec.signs.groups = sign_groups_.data();
-    spec.signs.n_groups = static_cast<int>(sign_groups_.size());
-    xi_ = XiPieces<R>(curve.noise.law);
-    spec.signs.xi = xi_.table();
-    return;
-  }
+  if (curve.method == MethodKind::dsignsgd) return;  // its coefficients are the signs
   const double n = curve.workers.count, d = dim, variance = noise_variance(curve.noise.law);
   double square = 0.0, noise = 0.0, affine = 0.0, rank_one = 0.0, omega = 0.0;
   for (int i = 0; i < curve.workers.count; ++i) {
@@ -185,8 +228,17 @@ CudaOptions cuda_options(const RunOptions& options) {
   return cuda;
 }
 
+void require_supported(const CurveConfig& curve) {
+  std::string what;
+  if (curve.noise.law.kind > LawKind::multivariate_t) what += fmt::format(", law {}", name_of(curve.noise.law.kind));
+  if (curve.model && curve.adaptive.kind != AdaptiveKind::none)
+    what += fmt::format(", models with adaptive {}", name_of(curve.adaptive.kind));
+  if (!what.empty()) throw InputError(fmt::format("curve '{}': not available yet: {}", curve.name, what.substr(2)));
+}
+
 SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
                    const RunOptions& options, const std::function<void(double)>& progress) {
+  require_supported(curve);
   if (options.backend == Backend::cpu) return simulate_on_cpu(experiment, curve, objective, options, progress);
   CudaOptions cuda = cuda_options(options);
   cuda.progress = progress;
@@ -197,6 +249,7 @@ SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const
 
 CudaPlan plan(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
               const RunOptions& options) {
+  require_supported(curve);
   const CudaOptions cuda = cuda_options(options);
   return on_device(curve, [&] {
     const std::vector<DeviceInfo> devices = find_devices(options.devices);

@@ -45,6 +45,8 @@ class CurveSpec {
   SimSpec<R> spec;
 
  private:
+  void add_adaptive(const CurveConfig& curve, const Objective& objective);
+  void add_signs(const CurveConfig& curve);
   void add_model(const CurveConfig& curve, int dim);
 
   std::vector<R> start_;
@@ -53,6 +55,9 @@ class CurveSpec {
   std::vector<SignGroup<R>> sign_groups_;
   XiPieces<R> xi_;
 };
+
+/// Throws InputError for a curve that the kernels do not cover.
+void require_supported(const CurveConfig& curve);
 
 /// Simulates one curve. Throws Interrupted; MachineError when memory runs out or a device fails.
 SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,

@@ -42,6 +42,7 @@ constexpr int max_workers = 4096;
 constexpr std::int64_t max_data = static_cast<std::int64_t>(max_data_entries);  ///< rows * dim
 constexpr std::size_t max_curves = 256, max_bounds = 2048;
 constexpr int max_substeps = 10000;
+constexpr int max_levels = 65535;
 
 /// What most checks need to know. Values that could not be read are empty: checks that depend on them are left out, so
 /// that one mistake gives one message.
@@ -70,6 +71,14 @@ std::vector<std::string> names(const std::vector<ComponentInfo>& registry) {
   std::vector<std::string> out;
   for (const ComponentInfo& component : registry) out.push_back(component.name);
   return out;
+}
+
+/// The compressors that workers.k belongs to, in the words of a message.
+std::string compressors_with_k() {
+  std::string text;
+  for (std::size_t i = 0; i < compressor_registry().size(); ++i)
+    if (keeps_k(static_cast<CompressorKind>(i))) text += (text.empty() ? "" : ", ") + compressor_registry()[i].name;
+  return text;
 }
 
 const KeyInfo* find_key(const std::vector<KeyInfo>& keys, std::string_view name) {
@@ -127,7 +136,9 @@ const std::map<std::string, std::vector<std::string>>& places_of_keys() {
     for (const ComponentInfo& c : law_registry()) add("[noise]", c.keys);
     for (const ComponentInfo& c : method_registry()) add("[[curve]]", c.keys);
     for (const ComponentInfo& c : compressor_registry()) add("the compressor of a curve", c.keys);
+    add("the schedule of a curve", table_info("schedule").keys);
     for (const ComponentInfo& c : schedule_registry()) add("the schedule of a curve", c.keys);
+    for (const ComponentInfo& c : adaptive_registry()) add("the adaptive factor of a curve", c.keys);
     map.erase("kind");  // in nearly every table: no hint
     return map;
   }();
@@ -156,7 +167,8 @@ std::string integer_hint(const Node& node) {
 std::string type_hint(const Node& node) {
   if (node.is(Type::floating) && !std::isfinite(node.floating)) return "; nan and infinities are not allowed";
   if (node.is(Type::string) && !node.string.empty() &&
-      node.string.find_first_not_of("+-.0123456789eE_") == std::string::npos)
+      (node.string.find_first_not_of("+-.0123456789eE_") == std::string::npos || node.string == "true" ||
+       node.string == "false"))
     return "; write it without quotes";
   return "";
 }
@@ -245,6 +257,14 @@ class Reader {
     return std::nullopt;
   }
 
+  std::optional<bool> boolean(const std::string& key, bool fallback) const {
+    const auto found = find(key);
+    if (!found) return fallback;
+    if (found->node->is(Type::boolean)) return found->node->boolean;
+    wrong(*found, key, type_hint(*found->node));
+    return std::nullopt;
+  }
+
   std::optional<std::int64_t> integer(const std::string& key, std::int64_t low, std::int64_t high,
                                       std::optional<std::int64_t> fallback = std::nullopt,
                                       const std::string& hint = "") const {
@@ -308,14 +328,14 @@ class Reader {
     return {nullptr, found->path};
   }
 
-  /// Refuses keys of the strongest layer that are unknown, or that belong to another kind. `misplaced`: what to say of
-  /// keys that are known, but not here.
-  void check_keys(const std::map<std::string, std::string>& misplaced = {}) const {
+  /// Refuses keys of the strongest layer that are unknown, or that belong to another kind, but for `welcome`.
+  /// `misplaced`: what to say of keys that are known, but not here.
+  void check_keys(const std::map<std::string, std::string>& misplaced = {}, std::string_view welcome = {}) const {
     if (layers_.empty()) return;
     const Layer& layer = layers_.back();
     for (const Entry& entry : layer.node->table) {
       if (context_.problems.full()) return;
-      if (find_key(common_, entry.key)) continue;
+      if (find_key(common_, entry.key) || entry.key == welcome) continue;
       std::vector<std::string> owners;
       bool mine = false;
       if (kinds_) {
@@ -601,25 +621,32 @@ std::optional<NoiseConfig> read_noise(Context& context, const std::vector<Layer>
   reader.check_keys();
   const auto scale = reader.number("scale", not_negative, 1.0);
   const auto affine = reader.number("affine", not_negative, 0.0);
-  std::optional<double> nu = 0.0;
-  if (law && find_key(law_registry()[static_cast<std::size_t>(*law)].keys, "nu")) {
-    const double least = context.single ? 0.3 : 0.06;
-    if (reader.has("nu")) {
-      nu = reader.number("nu", [&](double x) { return x >= least && x <= 1e9; });
+  bool good = law && scale && affine;
+  /// A parameter of the law; 0 where the law has none of that name.
+  const auto parameter = [&](const std::string& key, auto allowed) {
+    if (!law || !find_key(law_registry()[static_cast<std::size_t>(*law)].keys, key)) return 0.0;
+    std::optional<double> value;
+    if (reader.has(key)) {
+      value = reader.number(key, allowed);
     } else if (complete) {
       // Missing from the table that asks for it, which need not be the curve's own.
       const Found asks = *reader.find("law");
-      context.problems.missing(asks.origin, asks.path.substr(0, asks.path.size() - 3) + "nu",
-                               fmt::format("must be {} for law = \"{}\"", reader.info("nu").allowed,
+      context.problems.missing(asks.origin, asks.path.substr(0, asks.path.size() - 3) + key,
+                               fmt::format("must be {} for law = \"{}\"", reader.info(key).allowed,
                                            law_registry()[static_cast<std::size_t>(*law)].name));
-      return std::nullopt;
     }
-  }
-  if (!law || !scale || !affine || !nu) return std::nullopt;
+    good = good && value;
+    return value.value_or(0.0);
+  };
+  const double least = context.single ? 0.3 : 0.06;
+  noise.law.nu = parameter("nu", [&](double x) { return x >= least && x <= 1e9; });
+  noise.law.alpha = parameter("alpha", [&](double x) { return x >= least && x <= 2.0; });
+  noise.law.eps = parameter("eps", [](double x) { return x > 0.0 && x < 1.0; });
+  noise.law.k = parameter("k", positive);
+  if (!good) return std::nullopt;
   noise.law.kind = static_cast<LawKind>(*law);
   noise.scale = *scale;
   noise.affine = *affine;
-  noise.law.nu = *nu;
   return noise;
 }
 
@@ -654,7 +681,7 @@ std::optional<CompressorConfig> read_compressor(Context& context, const Layer& l
   if (!kind) return std::nullopt;
   compressor.kind = static_cast<CompressorKind>(*kind);
   bool good = true;
-  if (compressor.kind == CompressorKind::rand_k && (reader.has("k") || !workers_k)) {
+  if (keeps_k(compressor.kind) && (reader.has("k") || !workers_k)) {
     const auto k = reader.integer("k", 1, context.dim.value_or(max_dim), std::nullopt, dim_hint(context));
     compressor.k = static_cast<int>(k.value_or(0));
     good = k.has_value();
@@ -664,6 +691,11 @@ std::optional<CompressorConfig> read_compressor(Context& context, const Layer& l
     compressor.p = p.value_or(1.0);
     good = p.has_value();
   }
+  if (compressor.kind == CompressorKind::qsgd) {
+    const auto s = reader.integer("s", 1, max_levels);
+    compressor.s = static_cast<int>(s.value_or(1));
+    good = s.has_value();
+  }
   return good ? std::optional(compressor) : std::nullopt;
 }
 
@@ -672,26 +704,121 @@ ScheduleSpec read_schedule(Context& context, const Layer& layer) {
   Reader reader(context, "schedule", {layer}, &schedule_registry());
   const auto kind = reader.kind("kind");
   reader.check_keys();
-  schedule.kind = static_cast<ScheduleKind>(kind.value_or(0));
-  if (kind && schedule.kind == ScheduleKind::polynomial) {
-    schedule.k0 = reader
-                      .number(
-                          "k0", [](double x) { return x >= 1e-12; }, schedule.k0)
-                      .value_or(1.0);
-    schedule.p = reader.number("p", not_negative, schedule.p).value_or(0.5);
+  schedule.warmup = static_cast<double>(reader.integer("warmup", 0, max_steps, 0).value_or(0));
+  if (!kind) return schedule;
+  schedule.kind = static_cast<ScheduleKind>(*kind);
+  switch (schedule.kind) {
+    case ScheduleKind::constant:
+    case ScheduleKind::cosine:
+      break;
+    case ScheduleKind::polynomial:
+      schedule.k0 = reader
+                        .number(
+                            "k0", [](double x) { return x >= 1e-12; }, schedule.k0)
+                        .value_or(1.0);
+      schedule.p = reader.number("p", not_negative, schedule.p).value_or(0.5);
+      break;
+    case ScheduleKind::exponential:
+      schedule.rate = reader.number("rate", not_negative).value_or(0.0);
+      break;
+    case ScheduleKind::step:
+      schedule.every = static_cast<double>(reader.integer("every", 1, max_steps).value_or(1));
+      schedule.factor = reader.number("factor", [](double x) { return x > 0.0 && x <= 1.0; }).value_or(1.0);
+      break;
   }
   return schedule;
 }
 
-/// Words of the busier of the two random streams of a step.
+/// None where a key is wrong.
+std::optional<AdaptiveConfig> read_adaptive(Context& context, const Layer& layer, ObjectiveKind objective) {
+  AdaptiveConfig adaptive;
+  Reader reader(context, "adaptive", {layer}, &adaptive_registry());
+  const auto kind = reader.kind("kind");
+  reader.check_keys();
+  if (!kind) return std::nullopt;
+  adaptive.kind = static_cast<AdaptiveKind>(*kind);
+  bool good = true;
+  const auto number = [&](const char* key, auto allowed, double& value) {
+    const auto given = reader.number(key, allowed, value);
+    good = good && given;
+    value = given.value_or(value);
+  };
+  const auto constant = [&](const char* key, auto allowed, std::optional<double>& value) {
+    if (reader.has(key)) {
+      value = reader.number(key, allowed);
+      good = good && value;
+    } else if (objective == ObjectiveKind::saddle) {
+      context.problems.missing(layer.node->origin, join(layer.path, key),
+                               fmt::format("must be {}; for kind = \"{}\" no pair (L0, L1) is known",
+                                           reader.info(key).allowed, name_of(objective)));
+      good = false;
+    }
+  };
+  const auto stochastic = [&] {
+    const auto given = reader.boolean("stochastic", false);
+    good = good && given;
+    adaptive.stochastic = given.value_or(false);
+  };
+  switch (adaptive.kind) {
+    case AdaptiveKind::none:
+      break;
+    case AdaptiveKind::gradient_norm:
+      number("c", positive, adaptive.c);
+      number("q", not_negative, adaptive.q);
+      stochastic();
+      break;
+    case AdaptiveKind::l0l1:
+      number("theta", positive, adaptive.theta);
+      constant("L0", positive, adaptive.L0);
+      constant("L1", not_negative, adaptive.L1);
+      stochastic();
+      break;
+    case AdaptiveKind::hessian_norm:
+      number("theta", positive, adaptive.theta);
+      if (!is_separable(objective) && objective != ObjectiveKind::least_squares) {
+        reader.problem(*reader.find("kind"), fmt::format("needs |H(x)|, which is not available for {}; use l0l1 or "
+                                                         "gradient_norm",
+                                                         name_of(objective)));
+        good = false;
+      }
+      break;
+  }
+  return good ? std::optional(adaptive) : std::nullopt;
+}
+
+/// Words of the busiest of the random streams of a step.
 std::uint64_t words_per_step(const CurveConfig& curve, int dim, bool single) {
   const auto n = static_cast<std::uint64_t>(curve.workers.count), d = static_cast<std::uint64_t>(dim);
   std::uint64_t noise = n * d, compressor = 0;
-  if (curve.noise.law.kind == LawKind::student_t) noise = 2 * n * d;
-  if (curve.noise.law.kind == LawKind::multivariate_t) noise = 2 * n * ((d + 1) / 2);
-  if (curve.compressor.kind == CompressorKind::bernoulli) compressor = n * d;
-  for (const int k : curve.workers.k)
-    compressor += std::min(static_cast<std::uint64_t>(k), d - static_cast<std::uint64_t>(k));
+  switch (curve.noise.law.kind) {
+    case LawKind::gaussian:
+    case LawKind::contaminated_gaussian:  // its selectors have a stream of their own, as many words
+      break;
+    case LawKind::student_t:
+    case LawKind::laplace:
+    case LawKind::logistic:
+    case LawKind::alpha_stable:
+      noise = 2 * n * d;
+      break;
+    case LawKind::multivariate_t:
+      noise = 2 * n * ((d + 1) / 2);
+      break;
+  }
+  switch (curve.compressor.kind) {
+    case CompressorKind::identity:
+    case CompressorKind::top_k:
+      break;
+    case CompressorKind::bernoulli:
+    case CompressorKind::qsgd:
+    case CompressorKind::natural:
+      compressor = n * d;
+      break;
+    case CompressorKind::rand_k:
+    case CompressorKind::rand_k_plain:
+      for (const int k : curve.workers.k)
+        compressor += std::min(static_cast<std::uint64_t>(k), d - static_cast<std::uint64_t>(k));
+      break;
+  }
   return std::max(noise, compressor) * (single ? 1 : 2);
 }
 
@@ -756,6 +883,8 @@ class Validator {
   void read_curves();
   void read_curve(const Node& node, const std::string& label);
   void read_name(CurveConfig& curve, const Reader& reader);
+  void read_method_keys(CurveConfig& curve, const Reader& reader);
+  void check_adaptive(const CurveConfig& curve, const Layer& adaptive);
   /// Whether steps * words stay below the stream's 2^60; a problem where not.
   bool fits_stream(const Node& node, const std::string& label, std::uint64_t steps, std::uint64_t words,
                    const char* what_helps);
@@ -908,8 +1037,9 @@ void Validator::read_curves() {
 
   const Entry* k = workers_.node ? workers_.node->find("k") : nullptr;
   if (k && !some_curve_takes_k_ && !some_curve_unclear_) {
-    context_.problems.value(k->origin, workers_.path + ".k", k->value,
-                            "belongs to curves with compressor = { kind = \"rand_k\" }; no curve here takes it");
+    context_.problems.value(
+        k->origin, workers_.path + ".k", k->value,
+        "belongs to curves whose compressor is one of " + compressors_with_k() + "; no curve here takes it");
   }
 }
 
@@ -955,7 +1085,8 @@ void Validator::read_curve(const Node& node, const std::string& label) {
   std::map<std::string, std::string> misplaced;
   for (const KeyInfo& key : table_info("model").keys)
     misplaced[key.name] = "belongs to a curve with a model; this one has a method";
-  reader.check_keys(misplaced);  // before the method is known: a compressor is judged below, identity is always welcome
+  const auto method = has_method ? reader.kind("method") : std::nullopt;
+  reader.check_keys(misplaced, "compressor");  // judged below: identity is always welcome
   if (has_method && has_model)
     reader.problem(*reader.find("model"),
                    "does not go together with method: a curve has either a method of its own, or a model of another "
@@ -965,7 +1096,6 @@ void Validator::read_curve(const Node& node, const std::string& label) {
                               fmt::format("must be {}; or give model, {}, for the SDE of another curve",
                                           reader.info("method").allowed, reader.info("model").allowed));
   }
-  const auto method = has_method ? reader.kind("method") : std::nullopt;
   curve.method = static_cast<MethodKind>(method.value_or(0));
   const bool compresses = method && curve.method == MethodKind::dcsgd;
   std::optional<Layer> compressor;
@@ -977,11 +1107,13 @@ void Validator::read_curve(const Node& node, const std::string& label) {
     curve.sampling = *sampling == 1 ? "direct" : "auto";
   if (const Layer schedule = reader.table("schedule"); schedule.node)
     curve.schedule = read_schedule(context_, schedule);
-  if (const Layer adaptive = reader.table("adaptive"); adaptive.node) {
-    Reader keys(context_, "adaptive", {adaptive});
-    keys.check_keys();
-    if (!keys.has("kind")) keys.missing("kind");
-    keys.choice("kind", {"none"});
+  if (method) read_method_keys(curve, reader);
+  const Layer adaptive = reader.table("adaptive");
+  bool have_adaptive = !reader.has("adaptive");
+  if (adaptive.node) {
+    const auto read = read_adaptive(context_, adaptive, experiment_.objective.kind);
+    have_adaptive = read.has_value();
+    if (read) curve.adaptive = *read;
   }
   curve.seed = reader.has("seed") ? static_cast<std::uint64_t>(reader.integer("seed", 0, max_seed).value_or(1))
                                   : experiment_.seed;
@@ -1011,6 +1143,9 @@ void Validator::read_curve(const Node& node, const std::string& label) {
   }
   read_curve_workers(curve, own_workers, own_noise, noise.has_value(), have_compressor);
   read_curve_checkpoints(curve, reader);
+  if (curve.schedule.kind == ScheduleKind::cosine && curve.steps > 0)
+    curve.schedule.steps = static_cast<double>(curve.steps);
+  if (noise && have_compressor && have_adaptive && adaptive.node) check_adaptive(curve, adaptive);
 
   if (noise && have_compressor && context_.dim && curve.steps > 0 && !curve.workers.scale.empty()) {
     curve_states_.back().sound =
@@ -1018,6 +1153,48 @@ void Validator::read_curve(const Node& node, const std::string& label) {
                              "steps, workers.count or dim");
   }
   experiment_.curves.push_back(std::move(curve));
+}
+
+/// The keys that belong to single methods, but for the compressor.
+void Validator::read_method_keys(CurveConfig& curve, const Reader& reader) {
+  const auto share = [](double x) { return x >= 0.0 && x < 1.0; };
+  switch (curve.method) {
+    case MethodKind::dsgd:
+    case MethodKind::dcsgd:
+    case MethodKind::dsignsgd:
+      break;
+    case MethodKind::dnsgd:
+      curve.each_worker = reader.choice("at", {"server", "worker"}) == 1;
+      break;
+    case MethodKind::clipped_dsgd:
+      curve.clip = reader.number("clip", positive).value_or(curve.clip);
+      break;
+    case MethodKind::heavy_ball:
+      curve.momentum = reader.number("momentum", share, curve.momentum).value_or(curve.momentum);
+      break;
+    case MethodKind::adam:
+      curve.beta1 = reader.number("beta1", share, curve.beta1).value_or(curve.beta1);
+      curve.beta2 = reader.number("beta2", share, curve.beta2).value_or(curve.beta2);
+      curve.epsilon = reader.number("epsilon", positive, curve.epsilon).value_or(curve.epsilon);
+      break;
+  }
+}
+
+/// What joins an adaptive factor with the rest of its curve.
+void Validator::check_adaptive(const CurveConfig& curve, const Layer& adaptive) {
+  Reader reader(context_, "adaptive", {adaptive}, &adaptive_registry());
+  if (curve.adaptive.stochastic && curve.method == MethodKind::dsignsgd) {
+    reader.problem(*reader.find("stochastic"),
+                   "needs the norm of the gradients that the workers send; those of method = \"dsignsgd\" send signs "
+                   "only");
+  }
+  const bool has_K = curve.adaptive.kind == AdaptiveKind::l0l1 || curve.adaptive.kind == AdaptiveKind::hessian_norm;
+  if (has_K && curve.noise.affine > 0.0 && !std::isfinite(noise_variance(curve.noise.law))) {
+    reader.problem(*reader.find("kind"),
+                   fmt::format("divides by K, which is infinite under affine noise (noise.affine = {}) of the law {}, "
+                               "whose variance is infinite; use gradient_norm, or noise.affine = 0",
+                               number_text(curve.noise.affine), name_of(curve.noise.law.kind)));
+  }
 }
 
 void Validator::read_model(std::size_t index) {
@@ -1112,11 +1289,48 @@ void Validator::check_model(const Reader& reader, const CurveConfig& method, con
   const std::vector<double>& scale = method.workers.scale;
   const bool noisy = affine || std::any_of(scale.begin(), scale.end(), positive);
   const bool separable = is_separable(experiment_.objective.kind);
-  if (!signs && method.noise.law.kind != LawKind::gaussian && method.noise.law.nu <= 2.0 && noisy) {
+  const bool known = signs || method.method == MethodKind::dsgd || method.method == MethodKind::dcsgd;
+  if (!known) {
+    reader.problem(of, fmt::format("has no SDE model: none is known here for method = \"{}\"; models are of dsgd, "
+                                   "dcsgd and dsignsgd",
+                                   name_of(method.method)));
+    return;
+  }
+  switch (method.compressor.kind) {
+    case CompressorKind::identity:
+    case CompressorKind::rand_k:
+    case CompressorKind::bernoulli:
+      break;
+    case CompressorKind::qsgd:
+    case CompressorKind::natural:
+    case CompressorKind::rand_k_plain:
+    case CompressorKind::top_k:
+      reader.problem(of, fmt::format("has no SDE model: the covariance of its compressor, {}, has no closed form here; "
+                                     "models are of identity, rand_k and bernoulli",
+                                     name_of(method.compressor.kind)));
+      break;
+  }
+  if (!signs && noisy && !std::isfinite(noise_variance(method.noise.law))) {
+    const bool stable = method.noise.law.kind == LawKind::alpha_stable;
     reader.problem(of,
-                   fmt::format("has no SDE model: the covariance of its noise, {} with nu = {}, is infinite; a model "
-                               "needs nu > 2 or law = \"gaussian\" (or method = \"dsignsgd\")",
-                               name_of(method.noise.law.kind), number_text(method.noise.law.nu)));
+                   fmt::format("has no SDE model: the covariance of its noise, {} with {} = {}, is infinite; a model "
+                               "needs {} or law = \"gaussian\" (or method = \"dsignsgd\")",
+                               name_of(method.noise.law.kind), stable ? "alpha" : "nu",
+                               number_text(stable ? method.noise.law.alpha : method.noise.law.nu),
+                               stable ? "alpha = 2" : "nu > 2"));
+  }
+  if (method.adaptive.kind != AdaptiveKind::none) {
+    const std::string factor = fmt::format("adaptive = {{ kind = \"{}\" }}", name_of(method.adaptive.kind));
+    if (method.adaptive.stochastic)
+      reader.problem(of,
+                     "has no SDE model: its " + factor + " is stochastic, a model needs a(x); set stochastic = false");
+    if (model.kind == ModelKind::second_order && (signs || method.adaptive.kind == AdaptiveKind::hessian_norm))
+      reader.problem(*reader.find("model"), fmt::format("needs the derivative of a(x) m(x), which is not available for "
+                                                        "{}{}; use first_order or curvature",
+                                                        factor, signs ? " of dsignsgd" : ""));
+    if (model.integrator == IntegratorKind::weak2)
+      reader.problem(*reader.find("integrator"),
+                     "is not available for a curve with " + factor + "; use euler_maruyama");
   }
   if (signs && method.noise.law.kind == LawKind::multivariate_t && (!separable || affine) && context_.dim &&
       *context_.dim > 1) {
@@ -1148,14 +1362,15 @@ void Validator::check_model(const Reader& reader, const CurveConfig& method, con
 
 void Validator::read_curve_workers(CurveConfig& curve, const Layer& own, const Layer& own_noise, bool have_noise,
                                    bool have_compressor) {
-  const bool rand_k = have_compressor && curve.compressor.kind == CompressorKind::rand_k;
+  const bool takes_k = have_compressor && keeps_k(curve.compressor.kind);
   const Entry* own_k = own.node ? own.node->find("k") : nullptr;
   const Entry* base_k = workers_.node ? workers_.node->find("k") : nullptr;
-  if (own_k && have_compressor && !rand_k) {
+  if (own_k && have_compressor && !takes_k) {
     context_.problems.value(own_k->origin, own.path + ".k", own_k->value,
-                            "belongs to compressor = { kind = \"rand_k\" }, which this curve does not use");
+                            "belongs to curves whose compressor is one of " + compressors_with_k() +
+                                "; that of this curve is " + name_of(curve.compressor.kind));
   }
-  some_curve_takes_k_ = some_curve_takes_k_ || (rand_k && base_k && !own_k);
+  some_curve_takes_k_ = some_curve_takes_k_ || (takes_k && base_k && !own_k);
   some_curve_unclear_ = some_curve_unclear_ || !have_compressor;
 
   // The curve's own scale would silently lose against a list of [workers].
@@ -1168,13 +1383,13 @@ void Validator::read_curve_workers(CurveConfig& curve, const Layer& own, const L
 
   std::vector<Layer> layers{workers_};
   if (own.node) layers.push_back(own);
-  const WorkersRead read = read_workers(context_, layers, true, rand_k);
+  const WorkersRead read = read_workers(context_, layers, true, takes_k);
   if (!read.good || !have_noise) return;
   const auto count = static_cast<std::size_t>(*read.count);
   curve.workers.count = *read.count;
   curve.workers.scale = read.scale.value_or(std::vector<double>(count, curve.noise.scale));
   curve.workers.batch = read.batch.value_or(std::vector<double>(count, 1.0));
-  if (!rand_k) return;
+  if (!takes_k) return;
   curve.workers.k = read.k.value_or(std::vector<int>(count, curve.compressor.k));
   const auto& k = curve.workers.k;
   curve.compressor.k = std::all_of(k.begin(), k.end(), [&](int x) { return x == k.front(); }) ? k.front() : 0;
@@ -1527,17 +1742,43 @@ nlohmann::ordered_json normalised(const CurveConfig& curve) {
   }
   json["method"] = name_of(curve.method);
   json["eta"] = curve.eta;
+  if (curve.method == MethodKind::dnsgd) json["at"] = curve.each_worker ? "worker" : "server";
+  if (curve.method == MethodKind::clipped_dsgd) json["clip"] = curve.clip;
+  if (curve.method == MethodKind::heavy_ball) json["momentum"] = curve.momentum;
+  if (curve.method == MethodKind::adam) {
+    json["beta1"] = curve.beta1;
+    json["beta2"] = curve.beta2;
+    json["epsilon"] = curve.epsilon;
+  }
   nlohmann::ordered_json& compressor = json["compressor"];
   compressor["kind"] = name_of(curve.compressor.kind);
-  if (curve.compressor.kind == CompressorKind::rand_k && curve.compressor.k > 0) compressor["k"] = curve.compressor.k;
+  if (keeps_k(curve.compressor.kind) && curve.compressor.k > 0) compressor["k"] = curve.compressor.k;
   if (curve.compressor.kind == CompressorKind::bernoulli) compressor["p"] = curve.compressor.p;
+  if (curve.compressor.kind == CompressorKind::qsgd) compressor["s"] = curve.compressor.s;
   nlohmann::ordered_json& schedule = json["schedule"];
   schedule["kind"] = name_of(curve.schedule.kind);
   if (curve.schedule.kind == ScheduleKind::polynomial) {
     schedule["k0"] = curve.schedule.k0;
     schedule["p"] = curve.schedule.p;
   }
-  json["adaptive"]["kind"] = "none";
+  if (curve.schedule.kind == ScheduleKind::exponential) schedule["rate"] = curve.schedule.rate;
+  if (curve.schedule.kind == ScheduleKind::step) {
+    schedule["every"] = static_cast<std::int64_t>(curve.schedule.every);
+    schedule["factor"] = curve.schedule.factor;
+  }
+  if (curve.schedule.warmup > 0.0) schedule["warmup"] = static_cast<std::int64_t>(curve.schedule.warmup);
+  nlohmann::ordered_json& adaptive = json["adaptive"];
+  adaptive["kind"] = name_of(curve.adaptive.kind);
+  if (curve.adaptive.kind == AdaptiveKind::gradient_norm) {
+    adaptive["c"] = curve.adaptive.c;
+    adaptive["q"] = curve.adaptive.q;
+  }
+  if (curve.adaptive.kind == AdaptiveKind::l0l1 || curve.adaptive.kind == AdaptiveKind::hessian_norm)
+    adaptive["theta"] = curve.adaptive.theta;
+  if (curve.adaptive.L0) adaptive["L0"] = *curve.adaptive.L0;
+  if (curve.adaptive.L1) adaptive["L1"] = *curve.adaptive.L1;
+  if (curve.adaptive.kind == AdaptiveKind::gradient_norm || curve.adaptive.kind == AdaptiveKind::l0l1)
+    adaptive["stochastic"] = curve.adaptive.stochastic;
   json["sampling"] = curve.sampling;
   json["seed"] = curve.seed;
   json["paths"] = curve.paths;
@@ -1546,7 +1787,13 @@ nlohmann::ordered_json normalised(const CurveConfig& curve) {
   noise["law"] = name_of(curve.noise.law.kind);
   noise["scale"] = curve.noise.scale;
   noise["affine"] = curve.noise.affine;
-  if (curve.noise.law.kind != LawKind::gaussian) noise["nu"] = curve.noise.law.nu;
+  const auto parameter = [&](const char* key, double value) {
+    if (find_key(law_registry()[static_cast<std::size_t>(curve.noise.law.kind)].keys, key)) noise[key] = value;
+  };
+  parameter("nu", curve.noise.law.nu);
+  parameter("eps", curve.noise.law.eps);
+  parameter("k", curve.noise.law.k);
+  parameter("alpha", curve.noise.law.alpha);
   nlohmann::ordered_json& workers = json["workers"];
   workers["count"] = curve.workers.count;
   workers["scale"] = number_or_list(curve.workers.scale);

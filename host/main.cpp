@@ -297,8 +297,7 @@ int list(const std::string& what) {
   if (all || what == "laws") print_components("laws", law_registry());
   if (all || what == "compressors") print_components("compressors", compressor_registry());
   if (all || what == "schedules") print_components("schedules", schedule_registry());
-  if (all || what == "adaptive")
-    print("adaptive\n  none             no adaptive factor (the only one in this version)\n");
+  if (all || what == "adaptive") print_components("adaptive", adaptive_registry());
   if (all || what == "bounds") {
     print("bounds\n");
     for (const BoundInfo& bound : bound_registry())
@@ -384,6 +383,7 @@ int trace(const std::string& file, const std::string& curve_name, std::uint64_t 
   curve.checkpoint_steps.clear();
   for (std::uint64_t k = 0; k < curve.steps; k += every) curve.checkpoint_steps.push_back(k);
   curve.checkpoint_steps.push_back(curve.steps);
+  require_supported(curve);
   const Objective objective(experiment.objective);
   const bool single = experiment.precision == Precision::single;
   std::string header = "step,suboptimality,grad_norm,diverged";

@@ -40,6 +40,11 @@ const KeyInfo file_key{"file", "string", "the path of a CSV or LIBSVM file, rela
 const KeyInfo lam_key{"lam", "number", "a number > 0", "required", "lambda of the objective"};
 const KeyInfo nu_key{"nu", "number", "a number from 0.3 (precision = \"double\": 0.06) to 1e9", "required",
                      "degrees of freedom"};
+const KeyInfo k_key{"k", "integer", "an integer from 1 to dim", "required unless workers.k is given",
+                    "coordinates kept"};
+const KeyInfo stochastic_key{"stochastic", "boolean", "true or false", "false",
+                             "measures the mean of what the workers send in place of grad f"};
+const KeyInfo theta_key{"theta", "number", "a number > 0", "1.0", "the step in units of its limit"};
 
 }  // namespace
 
@@ -91,6 +96,16 @@ const std::vector<ComponentInfo>& law_registry() {
       {"gaussian", "standard normal, coordinates independent", {}},
       {"student_t", "Student t, coordinates independent", {nu_key}},
       {"multivariate_t", "multivariate t: the coordinates of a worker share one chi-square", {nu_key}},
+      {"laplace", "density e^-|z| / 2, variance 2, coordinates independent", {}},
+      {"logistic", "density e^-z / (1 + e^-z)^2, variance pi^2 / 3, coordinates independent", {}},
+      {"contaminated_gaussian",
+       "(1 - eps) N(0, 1) + eps N(0, k^2), coordinates independent",
+       {{"eps", "number", "a number in (0, 1)", "required", "share of the wide part"},
+        {"k", "number", "a number > 0", "required", "standard deviation of the wide part"}}},
+      {"alpha_stable",
+       "symmetric stable, characteristic function exp(-|t|^alpha), coordinates independent",
+       {{"alpha", "number", "a number from 0.3 (precision = \"double\": 0.06) to 2", "required",
+         "stability index; 1 is Cauchy, 2 is N(0, 2)"}}},
   };
   return registry;
 }
@@ -101,8 +116,23 @@ const std::vector<ComponentInfo>& method_registry() {
       {"dcsgd",
        "x' = x - (eta/N) sum C_i(g_i)",
        {{"compressor", "table", "a table such as { kind = \"rand_k\", k = 16 }", "{ kind = \"identity\" }",
-         "the unbiased compressor C_i"}}},
+         "the compressor C_i"}}},
       {"dsignsgd", "x' = x - (eta/N) sum sign(g_i)", {}},
+      {"dnsgd",
+       "x' = x - eta gbar/|gbar|; at = \"worker\": x' = x - (eta/N) sum g_i/|g_i|",
+       {{"at", "string", "one of server, worker", "\"server\"",
+         "what is normalised: the mean gradient, or each worker's"}}},
+      {"clipped_dsgd",
+       "x' = x - (eta/N) sum g_i min(1, clip/|g_i|)",
+       {{"clip", "number", "a number > 0", "required", "the norm that no worker's gradient exceeds"}}},
+      {"heavy_ball",
+       "v' = momentum v + gbar, x' = x - eta v'",
+       {{"momentum", "number", "a number in [0, 1)", "0.9", "share of the old v that is kept"}}},
+      {"adam",
+       "m' = beta1 m + (1 - beta1) gbar, v' = beta2 v + (1 - beta2) gbar^2, x' = x - eta mhat/(sqrt(vhat) + epsilon)",
+       {{"beta1", "number", "a number in [0, 1)", "0.9", "share of the old m that is kept"},
+        {"beta2", "number", "a number in [0, 1)", "0.999", "share of the old v that is kept"},
+        {"epsilon", "number", "a number > 0", "1e-8", "added to sqrt(vhat)"}}},
   };
   return registry;
 }
@@ -129,12 +159,16 @@ const std::vector<ComponentInfo>& integrator_registry() {
 const std::vector<ComponentInfo>& compressor_registry() {
   static const std::vector<ComponentInfo> registry{
       {"identity", "C(g) = g, omega = 0", {}},
-      {"rand_k",
-       "k of d coordinates without replacement, times d/k; omega = d/k - 1",
-       {{"k", "integer", "an integer from 1 to dim", "required unless workers.k is given", "coordinates kept"}}},
+      {"rand_k", "k of d coordinates without replacement, times d/k; omega = d/k - 1", {k_key}},
       {"bernoulli",
        "each coordinate with probability p, times 1/p; omega = 1/p - 1",
        {{"p", "number", "a number in (0, 1], at least 2^-31", "required", "probability of keeping a coordinate"}}},
+      {"rand_k_plain", "k of d coordinates without replacement, as they are: biased", {k_key}},
+      {"qsgd",
+       "|g| sign(g_j) l_j / s, s |g_j|/|g| randomly rounded to a whole l_j; omega <= min(d/s^2, sqrt(d)/s)",
+       {{"s", "integer", "an integer from 1 to 65535", "required", "levels of |g_j|/|g| above 0"}}},
+      {"natural", "each |g_j| randomly rounded to a power of two beside it; omega <= 1/8", {}},
+      {"top_k", "the k coordinates of the largest magnitude, as they are: biased", {k_key}},
   };
   return registry;
 }
@@ -146,6 +180,31 @@ const std::vector<ComponentInfo>& schedule_registry() {
        "s_k = (1 + k/k0)^-p",
        {{"k0", "number", "a number from 1e-12", "1.0", "time scale in steps"},
         {"p", "number", "a number >= 0", "0.5", "exponent; k0 = 1, p = 0.5 is eta / sqrt(k + 1)"}}},
+      {"exponential", "s_k = e^(-rate k)", {{"rate", "number", "a number >= 0", "required", "decay a step"}}},
+      {"step",
+       "s_k = factor^floor(k/every)",
+       {{"every", "integer", "an integer from 1 to 2^40", "required", "steps between two drops"},
+        {"factor", "number", "a number in (0, 1]", "required", "what a drop leaves of the step"}}},
+      {"cosine", "s_k = (1 + cos(pi k/steps)) / 2 over the curve's steps", {}},
+  };
+  return registry;
+}
+
+const std::vector<ComponentInfo>& adaptive_registry() {
+  static const std::vector<ComponentInfo> registry{
+      {"none", "a(x) = 1", {}},
+      {"gradient_norm",
+       "a(x) = (1 + |grad f|/c)^-q",
+       {{"c", "number", "a number > 0", "1.0", "gradient norm from which on a(x) falls"},
+        {"q", "number", "a number >= 0", "1.0", "degree of the normalisation"},
+        stochastic_key}},
+      {"l0l1",
+       "eta a(x) = theta / (K (L0 + L1 |grad f|))",
+       {theta_key,
+        {"L0", "number", "a number > 0", "the objective's", "smoothness where grad f = 0"},
+        {"L1", "number", "a number >= 0", "the objective's", "growth of the smoothness with |grad f|"},
+        stochastic_key}},
+      {"hessian_norm", "eta a(x) = min(eta, theta / (K |H(x)|))", {theta_key}},
   };
   return registry;
 }
@@ -199,7 +258,7 @@ const std::vector<ComponentInfo>& table_registry() {
         {"batch", "number or list", "a number >= 1, or a list of exactly count of them", "1.0",
          "batch size B per worker"},
         {"k", "integer or list", "an integer from 1 to dim, or a list of exactly count of them", "k of the compressor",
-         "coordinates kept per worker, on curves with rand_k"}}},
+         "coordinates kept per worker, on curves with rand_k, rand_k_plain or top_k"}}},
       {"curve",
        "keys of every curve",
        {{"name", "string", "a non-empty string of at most 100 bytes without control characters, commas and quotes",
@@ -212,7 +271,8 @@ const std::vector<ComponentInfo>& table_registry() {
        {{"eta", "number", "a number > 0", "required", "step size"},
         {"schedule", "table", "a table such as { kind = \"polynomial\", k0 = 1.0, p = 0.5 }", "{ kind = \"constant\" }",
          "factor s_k of the step size"},
-        {"adaptive", "table", "the table { kind = \"none\" }", "{ kind = \"none\" }", "step sizes that depend on x"},
+        {"adaptive", "table", "a table such as { kind = \"gradient_norm\", c = 1.0, q = 1.0 }", "{ kind = \"none\" }",
+         "factor a(x) of the step size"},
         {"sampling", "string", "one of auto, direct", "\"auto\"",
          "direct draws every worker's noise; auto leaves the form to the program, in this version direct too"},
         {"noise", "table", "a table of the keys of [noise] to override", "as in [noise]",
@@ -234,10 +294,12 @@ const std::vector<ComponentInfo>& table_registry() {
        {{"kind", "string", one_of(compressor_registry()), "required", "which compressor"}}},
       {"schedule",
        "keys of every schedule",
-       {{"kind", "string", one_of(schedule_registry()), "required", "which schedule"}}},
+       {{"kind", "string", one_of(schedule_registry()), "required", "which schedule"},
+        {"warmup", "integer", "an integer from 0 to 2^40", "0",
+         "w > 0: the steps 0, 1, ..., w - 1 are times 1/w, 2/w, ..., 1"}}},
       {"adaptive",
-       "keys of adaptive",
-       {{"kind", "string", "\"none\", the only kind there is", "required", "no adaptivity"}}},
+       "keys of every adaptive factor",
+       {{"kind", "string", one_of(adaptive_registry()), "required", "which factor"}}},
       {"bound",
        "keys of every bound",
        {{"theorem", "string", one_of_bounds(), "required", "the theorem"},
@@ -257,6 +319,7 @@ const char* name_of(CompressorKind kind) { return name_in(compressor_registry(),
 const char* name_of(ModelKind kind) { return name_in(model_registry(), kind); }
 const char* name_of(IntegratorKind kind) { return name_in(integrator_registry(), kind); }
 const char* name_of(ScheduleKind kind) { return name_in(schedule_registry(), kind); }
+const char* name_of(AdaptiveKind kind) { return name_in(adaptive_registry(), kind); }
 
 const char* name_of(Expectation expectation) {
   switch (expectation) {

@@ -410,8 +410,9 @@ class WrongFiles(Case):
         (changed("eta = 0.1", "eta = 1e-40"), ["curve.plain.eta", "double"]),
         (changed("eta = 0.1", ""), ["curve.plain.eta", "missing"]),
         (changed("eta = 0.1", 'eta = 0.1\ncompressor = { kind = "rand_k", k = 1 }'), ["compressor"]),
-        (changed("eta = 0.1", 'eta = 0.1\nschedule = { kind = "cosine" }'), ["constant, polynomial"]),
-        (changed("eta = 0.1", 'eta = 0.1\nadaptive = { kind = "l0l1" }'), ["adaptive"]),
+        (changed("eta = 0.1", 'eta = 0.1\nschedule = { kind = "cosinus" }'), ["constant, polynomial"]),
+        (changed("eta = 0.1", 'eta = 0.1\nadaptive = { kind = "l0l1", theta = 0 }'), ["adaptive.theta"]),
+        (changed('method = "dsgd"', 'method = "clipped_dsgd"'), ["curve.plain.clip", "missing"]),
         (changed("eta = 0.1", "eta = 0.1\npaths = 0"), ["curve.plain.paths"]),
         (changed("k = 2", "k = 5"), ["compressor.k", "dim = 4"]),
         (changed('kind = "rand_k", k = 2', 'kind = "bernoulli", p = 0'), ["compressor.p"]),
@@ -920,10 +921,13 @@ class Words(Case):
         everything = self.out("list").decode()
         components = {
             "objectives": ["quadratic", "quartic", "cosh", "sine_pl", "least_squares", "logistic", "saddle"],
-            "methods": ["dsgd", "dcsgd", "dsignsgd"], 
+            "methods": ["dsgd", "dcsgd", "dsignsgd", "dnsgd", "clipped_dsgd", "heavy_ball", "adam"],
             "models": ["first_order", "second_order", "curvature", "hessian_aware", "euler_maruyama", "weak2", "moment"],
-            "laws": ["gaussian", "student_t", "multivariate_t"], "compressors": ["identity", "rand_k", "bernoulli"],
-            "schedules": ["constant", "polynomial"], "adaptive": ["none"],
+            "laws": ["gaussian", "student_t", "multivariate_t", "laplace", "logistic", "contaminated_gaussian",
+                     "alpha_stable"],
+            "compressors": ["identity", "rand_k", "bernoulli", "rand_k_plain", "qsgd", "natural", "top_k"],
+            "schedules": ["constant", "polynomial", "exponential", "step", "cosine"],
+            "adaptive": ["none", "gradient_norm", "l0l1", "hessian_norm"],
             "bounds": ["B3", "B3p", "B3d", "B4", "B4Y", "B4d"], "experiments": ["performance_j1", "theorem3_quadratic"],
             "devices": ["cpu", "cuda"]}
         for what, names in components.items():

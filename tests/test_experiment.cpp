@@ -86,6 +86,17 @@ std::string with_sign_model(const std::string& model, const std::string& more, c
   return with_model(model, more, with("scale = 1.0\naffine = 0.0\n", noise + "\n", sign));
 }
 
+/// The example with another method and, on line 28 in place of the compressor, a key of its own.
+std::string with_method(const std::string& method, const std::string& key) {
+  return with("compressor = { kind = \"rand_k\", k = 16 }", key,
+              with("method = \"dcsgd\"", "method = \"" + method + "\""));
+}
+
+/// The text with an adaptive factor of this kind, in quotes, and keys.
+std::string with_adaptive(const std::string& kind, const std::string& text = example) {
+  return with("adaptive = { kind = \"none\" }", "adaptive = { kind = " + kind + " }", text);
+}
+
 /// The example on least_squares.
 std::string on_least_squares(const std::string& text = example) {
   return with("spectrum = { kind = \"geometric\", min = 0.1, max = 1.0 }", "rows = 100",
@@ -328,6 +339,114 @@ TEST(Experiment, DoublePrecisionAllowsSmallerNuAndNumbers) {
   EXPECT_EQ(parse_experiment(text, "x.toml").curves[0].noise.law.nu, 0.06);
 }
 
+TEST(Experiment, ReadsEveryLaw) {
+  const auto read = [](const std::string& law) {
+    return parse_experiment(with("\"gaussian\"", law), "x.toml").curves[0].noise.law;
+  };
+  EXPECT_EQ(read("\"laplace\""), (LawSpec{LawKind::laplace, 0.0, 0.0, 0.0, 0.0}));
+  EXPECT_EQ(read("\"logistic\""), (LawSpec{LawKind::logistic, 0.0, 0.0, 0.0, 0.0}));
+  EXPECT_EQ(read("\"contaminated_gaussian\"\neps = 0.1\nk = 3"),
+            (LawSpec{LawKind::contaminated_gaussian, 0.0, 0.0, 0.1, 3.0}));
+  EXPECT_EQ(read("\"alpha_stable\"\nalpha = 2"), (LawSpec{LawKind::alpha_stable, 0.0, 2.0, 0.0, 0.0}));
+}
+
+TEST(Experiment, ReadsEveryMethodWithItsKeys) {
+  const auto read = [](const std::string& method, const std::string& key) {
+    return parse_experiment(with_method(method, key), "x.toml").curves[0];
+  };
+  EXPECT_EQ(read("dnsgd", "").method, MethodKind::dnsgd);
+  EXPECT_FALSE(read("dnsgd", "").each_worker);
+  EXPECT_FALSE(read("dnsgd", "at = \"server\"").each_worker);
+  EXPECT_TRUE(read("dnsgd", "at = \"worker\"").each_worker);
+  EXPECT_EQ(read("clipped_dsgd", "clip = 2.5").method, MethodKind::clipped_dsgd);
+  EXPECT_EQ(read("clipped_dsgd", "clip = 2.5").clip, 2.5);
+  EXPECT_EQ(read("heavy_ball", "").method, MethodKind::heavy_ball);
+  EXPECT_EQ(read("heavy_ball", "").momentum, 0.9);
+  EXPECT_EQ(read("heavy_ball", "momentum = 0").momentum, 0.0);
+  const CurveConfig adam = read("adam", "");
+  EXPECT_EQ(adam.method, MethodKind::adam);
+  EXPECT_EQ(adam.beta1, 0.9);
+  EXPECT_EQ(adam.beta2, 0.999);
+  EXPECT_EQ(adam.epsilon, 1e-8);
+  const CurveConfig other =
+      read("adam", "beta1 = 0\nbeta2 = 0.5\nepsilon = 0.25\ncompressor = { kind = \"identity\" }");
+  EXPECT_EQ(other.beta1, 0.0);
+  EXPECT_EQ(other.beta2, 0.5);
+  EXPECT_EQ(other.epsilon, 0.25);
+}
+
+TEST(Experiment, ReadsEveryCompressor) {
+  const auto read = [](const std::string& compressor, const std::string& text = example) {
+    return parse_experiment(with("\"rand_k\", k = 16", compressor, text), "x.toml").curves[0];
+  };
+  EXPECT_EQ(read("\"rand_k_plain\", k = 3").compressor.kind, CompressorKind::rand_k_plain);
+  EXPECT_EQ(read("\"rand_k_plain\", k = 3").workers.k, std::vector<int>(8, 3));
+  EXPECT_EQ(read("\"top_k\", k = 3").compressor.kind, CompressorKind::top_k);
+  EXPECT_EQ(read("\"top_k\"", with("count = 8", "count = 2\nk = [1, 64]")).workers.k, (std::vector<int>{1, 64}));
+  EXPECT_EQ(read("\"qsgd\", s = 65535").compressor.kind, CompressorKind::qsgd);
+  EXPECT_EQ(read("\"qsgd\", s = 65535").compressor.s, 65535);
+  EXPECT_TRUE(read("\"qsgd\", s = 1").workers.k.empty());
+  EXPECT_EQ(read("\"natural\"").compressor.kind, CompressorKind::natural);
+}
+
+TEST(Experiment, ReadsEverySchedule) {
+  const auto read = [](const std::string& schedule, const Overrides& overrides = {}) {
+    return parse_experiment(with("\"constant\"", schedule), "x.toml", overrides).curves[0].schedule;
+  };
+  EXPECT_EQ(read("\"constant\"").warmup, 0.0);
+  EXPECT_EQ(read("\"constant\", warmup = 7").warmup, 7.0);
+  EXPECT_EQ(read("\"exponential\", rate = 0.25").kind, ScheduleKind::exponential);
+  EXPECT_EQ(read("\"exponential\", rate = 0.25").rate, 0.25);
+  const ScheduleSpec step = read("\"step\", every = 10, factor = 0.5, warmup = 3");
+  EXPECT_EQ(step.kind, ScheduleKind::step);
+  EXPECT_EQ(step.every, 10.0);
+  EXPECT_EQ(step.factor, 0.5);
+  EXPECT_EQ(step.warmup, 3.0);
+  // cosine runs over the steps of its curve, wherever they come from.
+  EXPECT_EQ(read("\"cosine\"").kind, ScheduleKind::cosine);
+  EXPECT_EQ(read("\"cosine\"").steps, 500.0);
+  EXPECT_EQ(read("\"cosine\"", set({"steps=60"})).steps, 60.0);
+  EXPECT_EQ(read("\"cosine\"", set({"curve.dcsgd.steps=70"})).steps, 70.0);
+  EXPECT_EQ(read("\"constant\"", set({"curve.dcsgd.schedule.kind=cosine", "curve.dcsgd.steps=80"})).steps, 80.0);
+  const Experiment model = parse_experiment(
+      with_model("first_order", "", with("eta = 0.02", "eta = 0.02\nsteps = 90", with("\"constant\"", "\"cosine\""))),
+      "x.toml");
+  EXPECT_EQ(model.curves[1].schedule.steps, 90.0);
+}
+
+TEST(Experiment, ReadsEveryAdaptiveFactor) {
+  const auto read = [](const std::string& adaptive) {
+    return parse_experiment(with_adaptive(adaptive), "x.toml").curves[0].adaptive;
+  };
+  EXPECT_EQ(read("\"none\"").kind, AdaptiveKind::none);
+  const AdaptiveConfig norm = read("\"gradient_norm\"");
+  EXPECT_EQ(norm.kind, AdaptiveKind::gradient_norm);
+  EXPECT_EQ(norm.c, 1.0);
+  EXPECT_EQ(norm.q, 1.0);
+  EXPECT_FALSE(norm.stochastic);
+  const AdaptiveConfig other = read("\"gradient_norm\", c = 2, q = 0, stochastic = true");
+  EXPECT_EQ(other.c, 2.0);
+  EXPECT_EQ(other.q, 0.0);
+  EXPECT_TRUE(other.stochastic);
+  const AdaptiveConfig l0l1 = read("\"l0l1\"");
+  EXPECT_EQ(l0l1.kind, AdaptiveKind::l0l1);
+  EXPECT_EQ(l0l1.theta, 1.0);
+  EXPECT_FALSE(l0l1.L0);
+  EXPECT_FALSE(l0l1.L1);
+  const AdaptiveConfig given = read("\"l0l1\", theta = 0.5, L0 = 3, L1 = 0");
+  EXPECT_EQ(given.theta, 0.5);
+  EXPECT_EQ(given.L0, 3.0);
+  EXPECT_EQ(given.L1, 0.0);
+  EXPECT_EQ(read("\"hessian_norm\", theta = 2.5").kind, AdaptiveKind::hessian_norm);
+  EXPECT_EQ(read("\"hessian_norm\", theta = 2.5").theta, 2.5);
+  const std::string saddle = with_objective("kind = \"saddle\"\neigenvalues = [-1]\nlam = 1");
+  EXPECT_EQ(message_of(saddle + "adaptive = { kind = \"l0l1\", L0 = 1, L1 = 1 }\n"), "");
+  EXPECT_EQ(message_of(saddle + "adaptive = { kind = \"hessian_norm\" }\n"), "");
+  EXPECT_EQ(message_of(with("method = \"dcsgd\"", "method = \"dnsgd\"",
+                            with("\"rand_k\", k = 16", "\"identity\"", with_adaptive("\"l0l1\", stochastic = true")))),
+            "");
+}
+
 TEST(Experiment, EveryTheoremAndAliasIsKnown) {
   for (const BoundInfo& bound : bound_registry()) {
     EXPECT_EQ(parse_experiment(with("\"B3\"", '"' + bound.theorem + '"'), "x.toml").bounds[0].theorem, bound.theorem);
@@ -418,6 +537,20 @@ TEST(ExperimentModels, ExistWhereTheirMethodHasACovariance) {
   good(with_sign_model("first_order", "", "affine = 0.5", on_least_squares()));
   good(with_sign_model("curvature", "", "law = \"multivariate_t\"\nnu = 3",
                        with("dim = 64", "dim = 1", on_least_squares())));
+  for (const char* kind : {"first_order", "curvature", "hessian_aware"}) {
+    for (const char* adaptive : {"\"gradient_norm\"", "\"l0l1\"", "\"hessian_norm\""}) {
+      good(with_model(kind, "", with_adaptive(adaptive)));
+      good(with_sign_model(kind, "", "scale = 1.0", with_adaptive(adaptive)));
+    }
+    for (const char* law :
+         {"laplace", "logistic", "contaminated_gaussian\"\neps = 0.1\nk = 3 #", "alpha_stable\"\nalpha = 2 #"})
+      good(with_model(kind, "", with("\"gaussian\"", '"' + std::string(law) + '"')));
+    good(with_sign_model(kind, "", "law = \"alpha_stable\"\nalpha = 0.5"));
+  }
+  good(with_model("second_order", "", with_adaptive("\"gradient_norm\"")));
+  good(with_model("second_order", "", with_adaptive("\"l0l1\"")));
+  good(with_model("first_order", "",
+                  with("scale = 1.0", "scale = 0.0", with("\"gaussian\"", "\"alpha_stable\"\nalpha = 1"))));
   good(with_model("first_order", "[[bound]]\ntheorem = \"B3\"\ncurve = \"its SDE\"\n"));
 }
 
@@ -466,6 +599,30 @@ TEST(ExperimentModels, AreSilentAboutABrokenMethod) {
   EXPECT_EQ(std::count(message.begin(), message.end(), '\n'), 0) << message;
 }
 
+TEST(Experiment, StepsFitTheRandomStreams) {
+  // 2^60 / words is above 2^40 for the words of small problems: d = 65536 and N = 4096 make them count.
+  const std::string large = with("count = 8", "count = 4096", with("dim = 64", "dim = 65536"));
+  constexpr std::uint64_t each = std::uint64_t{4096} * 65536;
+  const auto law = [&](const std::string& name) { return with("\"gaussian\"", name, large); };
+  const auto compressor = [&](const std::string& name) { return with("\"rand_k\", k = 16", name, large); };
+  for (const auto& [text, words] : std::vector<std::pair<std::string, std::uint64_t>>{
+           {law("\"laplace\""), 2 * each},
+           {law("\"logistic\""), 2 * each},
+           {law("\"alpha_stable\"\nalpha = 1"), 2 * each},
+           {law("\"contaminated_gaussian\"\neps = 0.1\nk = 3"), each},
+           {with("\"float\"", "\"double\"", law("\"laplace\"")), 4 * each},
+           {compressor("\"qsgd\", s = 2"), each},
+           {compressor("\"natural\""), each},
+           {compressor("\"top_k\", k = 32768"), each},
+           {compressor("\"rand_k_plain\", k = 32768"), each}}) {
+    const std::uint64_t most = ((std::uint64_t{1} << 60) - 1) / words;
+    EXPECT_EQ(message_of(with("steps = 500", "steps = " + std::to_string(most), text)), "");
+    EXPECT_NE(message_of(with("steps = 500", "steps = " + std::to_string(most + 1), text))
+                  .find("times " + std::to_string(words) + " random words a step"),
+              std::string::npos);
+  }
+}
+
 TEST(ExperimentModels, FitTheRandomStreams) {
   // 2^60 / words, one step less and exactly: the limit is strict. d = 64.
   struct Case {
@@ -501,6 +658,24 @@ TEST(Experiment, NormalisedReadsBackAsItself) {
       with_objective("kind = \"least_squares\"\ndim = 4\nrows = 9\nrank = 2\nmu = 0.01"),
       with_objective("kind = \"logistic\"\ndim = 4\nrows = 9\nlam = 1"),
       with_objective("kind = \"quartic\"\ndim = 4"),
+      with_method("dnsgd", "at = \"worker\""),
+      with_method("clipped_dsgd", "clip = 2.5"),
+      with_method("heavy_ball", "momentum = 0"),
+      with_method("adam", "beta1 = 0.5\nbeta2 = 0.75\nepsilon = 1e-3"),
+      with("\"rand_k\", k = 16", "\"qsgd\", s = 4"),
+      with("\"rand_k\", k = 16", "\"natural\""),
+      with("\"rand_k\"", "\"rand_k_plain\""),
+      with("count = 8", "count = 2\nk = [3, 4]", with("\"rand_k\", k = 16", "\"top_k\"")),
+      with("\"constant\"", "\"exponential\", rate = 0.01, warmup = 10"),
+      with("\"constant\"", "\"step\", every = 100, factor = 0.5"),
+      with("\"constant\"", "\"cosine\", warmup = 1"),
+      with_adaptive("\"gradient_norm\", c = 2, q = 0.5, stochastic = true"),
+      with_adaptive("\"l0l1\", theta = 0.5, L0 = 2, L1 = 0, stochastic = true"),
+      with_adaptive("\"l0l1\""),
+      with_adaptive("\"hessian_norm\", theta = 1.5"),
+      with("\"gaussian\"", "\"laplace\""),
+      with("\"gaussian\"", "\"contaminated_gaussian\"\neps = 0.1\nk = 3"),
+      with("\"gaussian\"", "\"alpha_stable\"\nalpha = 1.5"),
       with_model("first_order"),
       with_model("hessian_aware", "",
                  with("its SDE", "other SDE", with_model("curvature", "integrator = \"weak2\"\n"))),
@@ -660,8 +835,9 @@ std::vector<Bad> bad_inputs() {
         "there is no file"}},
       {objective("kind = \"least_squares\"\nfile = \"/no\""), {"key 'objective.dim' is missing"}},
       // Noise.
-      {with("\"gaussian\"", "\"laplace\""),
-       {":16: key 'noise.law' = \"laplace\": must be one of gaussian, student_t, multivariate_t"}},
+      {with("\"gaussian\"", "\"laplacian\""),
+       {":16: key 'noise.law' = \"laplacian\": must be one of gaussian, student_t, multivariate_t, laplace, logistic, "
+        "contaminated_gaussian, alpha_stable; did you mean 'laplace'?"}},
       {with("\"gaussian\"", "\"student_t\""),
        {":16: key 'noise.nu' is missing: must be a number from 0.3", "for law = \"student_t\""}},
       {with("\"gaussian\"", "\"student_t\"\nnu = 0.29"), {":17: key 'noise.nu' = 0.29: must be a number from 0.3"}},
@@ -674,7 +850,27 @@ std::vector<Bad> bad_inputs() {
       {with("scale = 1.0", "scale = [1, 2]"), {":17: key 'noise.scale' = [1, 2]: must be a number"}},
       {with("scale = 1.0", "sclae = 1.0"),
        {":17: key 'noise.sclae' = 1.0: unknown key; did you mean 'scale'?; known here: law, scale, affine"}},
-      {with("scale = 1.0", "alpha = 1.5"), {":17: key 'noise.alpha' = 1.5: unknown key"}},
+      {with("scale = 1.0", "alpha = 1.5"),
+       {":17: key 'noise.alpha' = 1.5: does not belong to law = \"gaussian\", only to alpha_stable"}},
+      {with("affine = 0.0", "eps = 0.1", with("\"gaussian\"", "\"laplace\"")),
+       {":18: key 'noise.eps' = 0.1: does not belong to law = \"laplace\", only to contaminated_gaussian"}},
+      {with("\"gaussian\"", "\"logistic\"\nk = 3"),
+       {":17: key 'noise.k' = 3: does not belong to law = \"logistic\", only to contaminated_gaussian"}},
+      {with("\"gaussian\"", "\"alpha_stable\""),
+       {":16: key 'noise.alpha' is missing: must be a number from 0.3 (precision = \"double\": 0.06) to 2 for law = "
+        "\"alpha_stable\""}},
+      {with("\"gaussian\"", "\"alpha_stable\"\nalpha = 0.29"),
+       {":17: key 'noise.alpha' = 0.29: must be a number from"}},
+      {with("\"gaussian\"", "\"alpha_stable\"\nalpha = 2.01"),
+       {":17: key 'noise.alpha' = 2.01: must be a number from"}},
+      {with("\"gaussian\"", "\"alpha_stable\"\nalpha = \"1\""), {":17: key 'noise.alpha' = \"1\": must be", "quotes"}},
+      {with("\"gaussian\"", "\"contaminated_gaussian\""),
+       {":16: key 'noise.eps' is missing: must be a number in (0, 1) for law = \"contaminated_gaussian\"",
+        ":16: key 'noise.k' is missing: must be a number > 0"}},
+      {with("\"gaussian\"", "\"contaminated_gaussian\"\neps = 1\nk = 3"),
+       {":17: key 'noise.eps' = 1: must be a number in (0, 1)"}},
+      {with("\"gaussian\"", "\"contaminated_gaussian\"\neps = 0.1\nk = 0"),
+       {":18: key 'noise.k' = 0: must be a number > 0"}},
       // Workers.
       {with("count = 8", "count = 0"), {":21: key 'workers.count' = 0: must be an integer from 1 to 4096"}},
       {with("count = 8", "count = 4097"), {":21: key 'workers.count' = 4097"}},
@@ -686,7 +882,9 @@ std::vector<Bad> bad_inputs() {
       {with("batch = 1", "k = 65"), {":22: key 'workers.k' = 65", "(dim = 64)"}},
       {with("batch = 1", "k = [1,2,3,4,5,6,7,0]"), {":22: key 'workers.k', entry 8 = 0"}},
       {with("batch = 1", "k = 2", with("\"rand_k\", k = 16", "\"bernoulli\", p = 0.5")),
-       {":22: key 'workers.k' = 2: belongs to curves with compressor = { kind = \"rand_k\" }; no curve here takes it"}},
+       {":22: key 'workers.k' = 2: belongs to curves whose compressor is one of rand_k, rand_k_plain, top_k; no curve "
+        "here "
+        "takes it"}},
       // Curves.
       {with("name = \"dcsgd\"", ""), {":24: key 'curve.1.name' is missing"}},
       {with("name = \"dcsgd\"", "name = \"\""), {":25: key 'curve.1.name' = \"\": must be a non-empty string"}},
@@ -695,8 +893,29 @@ std::vector<Bad> bad_inputs() {
       {with("name = \"dcsgd\"", "name = \"a\\nb\""), {":25: key 'curve.1.name' = \"a\\nb\"", "control characters"}},
       {with("", with("\"b\"", "\"dcsgd\"", curve)), {":37: key 'curve.2.name' = \"dcsgd\": must be unique"}},
       {with("method = \"dcsgd\"", "method = \"dcsdg\""),
-       {":26: key 'curve.dcsgd.method' = \"dcsdg\": must be one of dsgd, dcsgd, dsignsgd; did you mean 'dcsgd'?"}},
-      {with("method = \"dcsgd\"", "method = \"dnsgd\""), {":26: key 'curve.dcsgd.method' = \"dnsgd\": must be one of"}},
+       {":26: key 'curve.dcsgd.method' = \"dcsdg\": must be one of dsgd, dcsgd, dsignsgd, dnsgd, clipped_dsgd, "
+        "heavy_ball, adam; did you mean 'dcsgd'?"}},
+      {with("eta = 0.02", "eta = 0.02\nclip = 1"),
+       {":28: key 'curve.dcsgd.clip' = 1: does not belong to method = \"dcsgd\", only to clipped_dsgd"}},
+      {with_method("adam", "momentum = 0.5"),
+       {":28: key 'curve.dcsgd.momentum' = 0.5: does not belong to method = \"adam\", only to heavy_ball"}},
+      {with_method("heavy_ball", "beta1 = 0.5"),
+       {":28: key 'curve.dcsgd.beta1' = 0.5: does not belong", "only to adam"}},
+      {with_method("clipped_dsgd", "at = \"worker\""),
+       {":28: key 'curve.dcsgd.at' = \"worker\": does not belong", "only to dnsgd",
+        ":24: key 'curve.dcsgd.clip' is missing: must be a number > 0"}},
+      {with_method("clipped_dsgd", "clip = 0"), {":28: key 'curve.dcsgd.clip' = 0: must be a number > 0"}},
+      {with_method("dnsgd", "at = \"sever\""),
+       {":28: key 'curve.dcsgd.at' = \"sever\": must be one of server, worker; did you mean 'server'?"}},
+      {with_method("dnsgd", "at = 1"), {":28: key 'curve.dcsgd.at' = 1: must be one of server, worker"}},
+      {with_method("heavy_ball", "momentum = 1"), {":28: key 'curve.dcsgd.momentum' = 1: must be a number in [0, 1)"}},
+      {with_method("heavy_ball", "momentum = -0.1"), {":28: key 'curve.dcsgd.momentum' = -0.1: must be a number in"}},
+      {with_method("adam", "beta1 = 1"), {":28: key 'curve.dcsgd.beta1' = 1: must be a number in [0, 1)"}},
+      {with_method("adam", "beta2 = 1"), {":28: key 'curve.dcsgd.beta2' = 1: must be a number in [0, 1)"}},
+      {with_method("adam", "epsilon = 0"), {":28: key 'curve.dcsgd.epsilon' = 0: must be a number > 0"}},
+      {with_method("adam", "bata1 = 0.5"), {":28: key 'curve.dcsgd.bata1' = 0.5: unknown key; did you mean 'beta1'?"}},
+      {with_method("adam", "compressor = { kind = \"natural\" }"),
+       {":28: key 'curve.dcsgd.compressor'", "method = \"adam\" sends its gradients uncompressed"}},
       {with("method = \"dcsgd\"", "model = \"first_order\"\nof = \"a\""),
        {":27: key 'curve.dcsgd.of' = \"a\": must be the name of a curve with a method; no curve here has one",
         ":28: key 'curve.dcsgd.eta' = 0.02: a model takes it from the method curve",
@@ -716,8 +935,10 @@ std::vector<Bad> bad_inputs() {
       {with("eta = 0.02", "eta = 0.02\nmodel = \"curvature\""),
        {":28: key 'curve.dcsgd.model' = \"curvature\": does not go together with method: a curve has either"}},
       {with("method = \"dcsgd\"", ""),
-       {":24: key 'curve.dcsgd.method' is missing: must be one of dsgd, dcsgd, dsignsgd; or give model, one of "
-        "first_order, second_order, curvature, hessian_aware, for the SDE of another curve"}},
+       {":24: key 'curve.dcsgd.method' is missing: must be one of dsgd, dcsgd, dsignsgd, dnsgd, clipped_dsgd, "
+        "heavy_ball, "
+        "adam; or give model, one of first_order, second_order, curvature, hessian_aware, for the SDE of another "
+        "curve"}},
       {with_model("frist_order"),
        {":38: key 'curve.its SDE.model' = \"frist_order\": must be one of first_order, second_order, curvature, "
         "hessian_aware; did you mean 'first_order'?"}},
@@ -780,6 +1001,35 @@ std::vector<Bad> bad_inputs() {
        {":40: key 'curve.its SDE.of' = \"dcsgd\": has no SDE model: the covariance of its noise, multivariate_t with "
         "nu = "
         "1.5, is infinite"}},
+      {with_model("first_order", "", with("law = \"gaussian\"", "law = \"alpha_stable\"\nalpha = 1.9")),
+       {":40: key 'curve.its SDE.of' = \"dcsgd\": has no SDE model: the covariance of its noise, alpha_stable with "
+        "alpha "
+        "= 1.9, is infinite; a model needs alpha = 2 or law = \"gaussian\" (or method = \"dsignsgd\")"}},
+      {with_model("curvature", "", with_method("heavy_ball", "momentum = 0.5")),
+       {":39: key 'curve.its SDE.of' = \"dcsgd\": has no SDE model: none is known here for method = \"heavy_ball\"; "
+        "models "
+        "are of dsgd, dcsgd and dsignsgd"}},
+      {with_model("first_order", "", with_method("dnsgd", "")), {"none is known here for method = \"dnsgd\""}},
+      {with_model("first_order", "", with_method("clipped_dsgd", "clip = 1")), {"none is known here for method"}},
+      {with_model("first_order", "", with_method("adam", "")), {"none is known here for method = \"adam\""}},
+      {with_model("first_order", "", with("\"rand_k\", k = 16", "\"qsgd\", s = 4")),
+       {":39: key 'curve.its SDE.of' = \"dcsgd\": has no SDE model: the covariance of its compressor, qsgd, has no "
+        "closed "
+        "form here; models are of identity, rand_k and bernoulli"}},
+      {with_model("first_order", "", with("\"rand_k\", k = 16", "\"natural\"")), {"its compressor, natural"}},
+      {with_model("first_order", "", with("\"rand_k\"", "\"rand_k_plain\"")), {"its compressor, rand_k_plain"}},
+      {with_model("first_order", "", with("\"rand_k\"", "\"top_k\"")), {"its compressor, top_k"}},
+      {with_model("first_order", "", with_adaptive("\"l0l1\", stochastic = true")),
+       {":39: key 'curve.its SDE.of' = \"dcsgd\": has no SDE model: its adaptive = { kind = \"l0l1\" } is stochastic"}},
+      {with_model("second_order", "", with_adaptive("\"hessian_norm\"")),
+       {":38: key 'curve.its SDE.model' = \"second_order\": needs the derivative of a(x) m(x), which is not available "
+        "for "
+        "adaptive = { kind = \"hessian_norm\" }; use first_order or curvature"}},
+      {with_sign_model("second_order", "", "", with_adaptive("\"gradient_norm\"")),
+       {":36: key 'curve.its SDE.model' = \"second_order\": needs the derivative", "of dsignsgd; use"}},
+      {with_model("curvature", "integrator = \"weak2\"", with_adaptive("\"gradient_norm\"")),
+       {":40: key 'curve.its SDE.integrator' = \"weak2\": is not available for a curve with adaptive = { kind = "
+        "\"gradient_norm\" }; use euler_maruyama"}},
       {with_model("hessian_aware", "", on_least_squares()),
        {":38: key 'curve.its SDE.model' = \"hessian_aware\": steps every coordinate by itself and needs a separable "
         "objective, which least_squares is not; use first_order, second_order or curvature"}},
@@ -807,7 +1057,8 @@ std::vector<Bad> bad_inputs() {
       {with_sign_model("first_order", "", "law = \"multivariate_t\"\nnu = 3\naffine = 0.5"),
        {"without affine noise, not for quadratic with affine noise"}},
       {with("eta = 0.02", "eta = 0.02\nk = 3"),
-       {"key 'curve.dcsgd.k' = 3: unknown key; it belongs to [workers] or the compressor of a curve"}},
+       {"key 'curve.dcsgd.k' = 3: unknown key; it belongs to [workers] or [noise] or the compressor of a "
+        "curve"}},
       {with("eta = 0.02", "eta = 0.02\nsampling = \"exact\""),
        {":28: key 'curve.dcsgd.sampling' = \"exact\": must be one of auto, direct"}},
       {with("eta = 0.02", "eta = 0.02\nseed = -1"), {":28: key 'curve.dcsgd.seed' = -1"}},
@@ -826,7 +1077,8 @@ std::vector<Bad> bad_inputs() {
       {with("batch = 1", "scale = 2", with("eta = 0.02", "eta = 0.02\nnoise = { scale = 3 }")),
        {":28: key 'curve.dcsgd.noise.scale' = 3: has no effect"}},
       {with("", with("eta = 1", "eta = 1\nworkers = { k = 3 }", curve)),
-       {":40: key 'curve.b.workers.k' = 3: belongs to compressor = { kind = \"rand_k\" }"}},
+       {":40: key 'curve.b.workers.k' = 3: belongs to curves whose compressor is one of rand_k, rand_k_plain, top_k; "
+        "that of this curve is identity"}},
       // Compressor, schedule, adaptive.
       {with("k = 16", "k = 0"),
        {":28: key 'curve.dcsgd.compressor.k' = 0: must be an integer from 1 to dim (dim = 64)"}},
@@ -835,31 +1087,106 @@ std::vector<Bad> bad_inputs() {
       {with("k = 16", "k = 16, p = 0.5"),
        {":28: key 'curve.dcsgd.compressor.p' = 0.5: does not belong to kind = \"rand_k\", only to bernoulli"}},
       {with("\"rand_k\"", "\"bernoulli\""),
-       {"key 'curve.dcsgd.compressor.k' = 16: does not belong to kind = \"bernoulli\", only to rand_k",
+       {"key 'curve.dcsgd.compressor.k' = 16: does not belong to kind = \"bernoulli\", only to rand_k, "
+        "rand_k_plain, top_k",
         "key 'curve.dcsgd.compressor.p' is missing"}},
       {with("\"rand_k\", k = 16", "\"bernoulli\", p = 0"),
        {"key 'curve.dcsgd.compressor.p' = 0: must be a number in (0, 1], at least 2^-31"}},
       {with("\"rand_k\", k = 16", "\"bernoulli\", p = 1.5"), {"key 'curve.dcsgd.compressor.p' = 1.5"}},
       {with("\"rand_k\", k = 16", "\"bernoulli\", p = 1e-10"), {"key 'curve.dcsgd.compressor.p' = 1e-10", "2^-31"}},
-      {with("\"rand_k\", k = 16", "\"top_k\", k = 3"),
-       {"key 'curve.dcsgd.compressor.kind' = \"top_k\": must be one of identity, rand_k, bernoulli"}},
+      {with("\"rand_k\", k = 16", "\"tpo_k\", k = 3"),
+       {"key 'curve.dcsgd.compressor.kind' = \"tpo_k\": must be one of identity, rand_k, bernoulli, rand_k_plain, "
+        "qsgd, "
+        "natural, top_k; did you mean 'top_k'?"}},
+      {with("\"rand_k\", k = 16", "\"top_k\", k = 65"), {":28: key 'curve.dcsgd.compressor.k' = 65", "(dim = 64)"}},
+      {with("\"rand_k\", k = 16", "\"top_k\""), {":28: key 'curve.dcsgd.compressor.k' is missing"}},
+      {with("\"rand_k\", k = 16", "\"rand_k_plain\", k = 0"), {":28: key 'curve.dcsgd.compressor.k' = 0"}},
+      {with("\"rand_k\", k = 16", "\"qsgd\""),
+       {":28: key 'curve.dcsgd.compressor.s' is missing: must be an integer from 1 to 65535"}},
+      {with("\"rand_k\", k = 16", "\"qsgd\", s = 0"), {":28: key 'curve.dcsgd.compressor.s' = 0: must be"}},
+      {with("\"rand_k\", k = 16", "\"qsgd\", s = 65536"), {":28: key 'curve.dcsgd.compressor.s' = 65536"}},
+      {with("\"rand_k\", k = 16", "\"qsgd\", s = 4.0"), {":28: key 'curve.dcsgd.compressor.s' = 4.0", "; write 4"}},
+      {with("\"rand_k\", k = 16", "\"natural\", s = 4"),
+       {":28: key 'curve.dcsgd.compressor.s' = 4: does not belong to kind = \"natural\", only to qsgd"}},
+      {with("\"rand_k\", k = 16", "\"qsgd\", s = 4", with("batch = 1", "k = 2")),
+       {":22: key 'workers.k' = 2: belongs to curves whose compressor is one of rand_k, rand_k_plain, top_k"}},
       {with("{ kind = \"rand_k\", k = 16 }", "\"rand_k\""),
        {":28: key 'curve.dcsgd.compressor' = \"rand_k\": must be a table such as { kind = \"rand_k\", k = 16 }"}},
       {with("method = \"dcsgd\"", "method = \"dsgd\""),
        {":28: key 'curve.dcsgd.compressor'", "compressors belong to method = \"dcsgd\""}},
       {with("method = \"dcsgd\"", "method = \"dsignsgd\""), {"method = \"dsignsgd\" sends its gradients uncompressed"}},
-      {with("\"constant\"", "\"cosine\""),
-       {":29: key 'curve.dcsgd.schedule.kind' = \"cosine\": must be one of constant, polynomial"}},
       {with("\"constant\"", "\"constant\", k0 = 1"),
        {":29: key 'curve.dcsgd.schedule.k0' = 1: does not belong to kind = \"constant\", only to polynomial"}},
       {with("\"constant\"", "\"polynomial\", k0 = 0"),
        {":29: key 'curve.dcsgd.schedule.k0' = 0: must be a number from 1e-12"}},
       {with("\"constant\"", "\"polynomial\", p = -1"),
        {":29: key 'curve.dcsgd.schedule.p' = -1: must be a number >= 0"}},
-      {with("\"constant\"", "\"polynomial\", warmup = 5"),
-       {":29: key 'curve.dcsgd.schedule.warmup' = 5: unknown key; known here: kind, k0, p"}},
-      {with("{ kind = \"none\" }", "{ kind = \"l0l1\", theta = 1 }"),
-       {":30: key 'curve.dcsgd.adaptive.kind' = \"l0l1\": must be \"none\"", "key 'curve.dcsgd.adaptive.theta'"}},
+      {with("\"constant\"", "\"cosinus\""),
+       {":29: key 'curve.dcsgd.schedule.kind' = \"cosinus\": must be one of constant, polynomial, exponential, step, "
+        "cosine; did you mean 'cosine'?"}},
+      {with("\"constant\"", "\"cosine\", steps = 500"),
+       {":29: key 'curve.dcsgd.schedule.steps' = 500: unknown key; it belongs to the top level"}},
+      {with("\"constant\"", "\"exponential\""),
+       {":29: key 'curve.dcsgd.schedule.rate' is missing: must be a number >= 0"}},
+      {with("\"constant\"", "\"exponential\", rate = -1"), {":29: key 'curve.dcsgd.schedule.rate' = -1: must be a"}},
+      {with("\"constant\"", "\"exponential\", rate = 1, p = 1"),
+       {":29: key 'curve.dcsgd.schedule.p' = 1: does not belong to kind = \"exponential\", only to polynomial"}},
+      {with("\"constant\"", "\"step\""),
+       {":29: key 'curve.dcsgd.schedule.every' is missing: must be an integer from 1 to 2^40",
+        ":29: key 'curve.dcsgd.schedule.factor' is missing: must be a number in (0, 1]"}},
+      {with("\"constant\"", "\"step\", every = 0, factor = 0.5"),
+       {":29: key 'curve.dcsgd.schedule.every' = 0: must be"}},
+      {with("\"constant\"", "\"step\", every = 1.5, factor = 0.5"), {":29: key 'curve.dcsgd.schedule.every' = 1.5"}},
+      {with("\"constant\"", "\"step\", every = 1, factor = 0"),
+       {":29: key 'curve.dcsgd.schedule.factor' = 0: must be"}},
+      {with("\"constant\"", "\"step\", every = 1, factor = 1.1"), {":29: key 'curve.dcsgd.schedule.factor' = 1.1"}},
+      {with("\"constant\"", "\"constant\", warmup = -1"),
+       {":29: key 'curve.dcsgd.schedule.warmup' = -1: must be an integer from 0 to 2^40"}},
+      {with("\"constant\"", "\"cosine\", warmup = 2.5"), {":29: key 'curve.dcsgd.schedule.warmup' = 2.5: must be"}},
+      {with("\"constant\"", "\"polynomial\", warmpu = 5"),
+       {":29: key 'curve.dcsgd.schedule.warmpu' = 5: unknown key; did you mean 'warmup'?; known here: kind, warmup, "
+        "k0, "
+        "p"}},
+      {with_adaptive("\"none\", theta = 1"),
+       {":30: key 'curve.dcsgd.adaptive.theta' = 1: does not belong to kind = \"none\", only to l0l1, hessian_norm"}},
+      {with_adaptive("\"l0ll\""),
+       {":30: key 'curve.dcsgd.adaptive.kind' = \"l0ll\": must be one of none, gradient_norm, l0l1, hessian_norm; did "
+        "you "
+        "mean 'l0l1'?"}},
+      {with("{ kind = \"none\" }", "\"l0l1\""),
+       {":30: key 'curve.dcsgd.adaptive' = \"l0l1\": must be a table such as { kind = \"gradient_norm\", c = 1.0, q = "
+        "1.0 "
+        "}"}},
+      {with_adaptive("\"gradient_norm\", c = 0"), {":30: key 'curve.dcsgd.adaptive.c' = 0: must be a number > 0"}},
+      {with_adaptive("\"gradient_norm\", q = -1"), {":30: key 'curve.dcsgd.adaptive.q' = -1: must be a number >= 0"}},
+      {with_adaptive("\"gradient_norm\", stochastic = 1"),
+       {":30: key 'curve.dcsgd.adaptive.stochastic' = 1: must be true or false"}},
+      {with_adaptive("\"gradient_norm\", stochastic = \"true\""),
+       {":30: key 'curve.dcsgd.adaptive.stochastic' = \"true\": must be true or false; write it without quotes"}},
+      {with_adaptive("\"gradient_norm\", theta = 1"),
+       {":30: key 'curve.dcsgd.adaptive.theta' = 1: does not belong to kind = \"gradient_norm\", only to l0l1"}},
+      {with_adaptive("\"l0l1\", theta = 0"), {":30: key 'curve.dcsgd.adaptive.theta' = 0: must be a number > 0"}},
+      {with_adaptive("\"l0l1\", L0 = 0"), {":30: key 'curve.dcsgd.adaptive.L0' = 0: must be a number > 0"}},
+      {with_adaptive("\"l0l1\", L1 = -1"), {":30: key 'curve.dcsgd.adaptive.L1' = -1: must be a number >= 0"}},
+      {with_adaptive("\"hessian_norm\", L0 = 1"),
+       {":30: key 'curve.dcsgd.adaptive.L0' = 1: does not belong to kind = \"hessian_norm\", only to l0l1"}},
+      {with_adaptive("\"hessian_norm\", stochastic = true"),
+       {":30: key 'curve.dcsgd.adaptive.stochastic' = true: does not belong to kind = \"hessian_norm\", only to "
+        "gradient_norm, l0l1"}},
+      {with_adaptive("\"hessian_norm\"",
+                     with("kind = \"least_squares\"", "lam = 0.1\nkind = \"logistic\"", on_least_squares())),
+       {":31: key 'curve.dcsgd.adaptive.kind' = \"hessian_norm\": needs |H(x)|, which is not available for logistic"}},
+      {with_objective("kind = \"saddle\"\neigenvalues = [-1]\nlam = 1") + "adaptive = { kind = \"l0l1\", L0 = 1 }\n",
+       {":11: key 'curve.a.adaptive.L1' is missing: must be a number >= 0; for kind = \"saddle\" no pair (L0, L1) is "
+        "known"}},
+      {with("affine = 0.0", "affine = 0.5", with("\"gaussian\"", "\"student_t\"\nnu = 2", with_adaptive("\"l0l1\""))),
+       {":31: key 'curve.dcsgd.adaptive.kind' = \"l0l1\": divides by K, which is infinite under affine noise "
+        "(noise.affine = 0.5) of the law student_t"}},
+      {with_adaptive("\"gradient_norm\", stochastic = true", with("compressor = { kind = \"rand_k\", k = 16 }", "",
+                                                                  with("method = \"dcsgd\"", "method = \"dsignsgd\""))),
+       {":30: key 'curve.dcsgd.adaptive.stochastic' = true: needs the norm of the gradients that the workers send; "
+        "those "
+        "of method = \"dsignsgd\" send signs only"}},
       {with("{ kind = \"none\" }", "{ }"), {":30: key 'curve.dcsgd.adaptive.kind' is missing"}},
       // Bounds.
       {with("\"B3\"", "\"B5\""),
@@ -1169,7 +1496,11 @@ TEST(Registries, MatchTheEnumerators) {
   EXPECT_STREQ(name_of(MethodKind::dsgd), "dsgd");
   EXPECT_STREQ(name_of(MethodKind::dcsgd), "dcsgd");
   EXPECT_STREQ(name_of(MethodKind::dsignsgd), "dsignsgd");
-  EXPECT_EQ(method_registry().size(), 3u);
+  EXPECT_STREQ(name_of(MethodKind::dnsgd), "dnsgd");
+  EXPECT_STREQ(name_of(MethodKind::clipped_dsgd), "clipped_dsgd");
+  EXPECT_STREQ(name_of(MethodKind::heavy_ball), "heavy_ball");
+  EXPECT_STREQ(name_of(MethodKind::adam), "adam");
+  EXPECT_EQ(method_registry().size(), 7u);
   EXPECT_STREQ(name_of(ModelKind::first_order), "first_order");
   EXPECT_STREQ(name_of(ModelKind::second_order), "second_order");
   EXPECT_STREQ(name_of(ModelKind::curvature), "curvature");
@@ -1182,14 +1513,30 @@ TEST(Registries, MatchTheEnumerators) {
   EXPECT_STREQ(name_of(LawKind::gaussian), "gaussian");
   EXPECT_STREQ(name_of(LawKind::student_t), "student_t");
   EXPECT_STREQ(name_of(LawKind::multivariate_t), "multivariate_t");
-  EXPECT_EQ(law_registry().size(), 3u);
+  EXPECT_STREQ(name_of(LawKind::laplace), "laplace");
+  EXPECT_STREQ(name_of(LawKind::logistic), "logistic");
+  EXPECT_STREQ(name_of(LawKind::contaminated_gaussian), "contaminated_gaussian");
+  EXPECT_STREQ(name_of(LawKind::alpha_stable), "alpha_stable");
+  EXPECT_EQ(law_registry().size(), 7u);
   EXPECT_STREQ(name_of(CompressorKind::identity), "identity");
   EXPECT_STREQ(name_of(CompressorKind::rand_k), "rand_k");
   EXPECT_STREQ(name_of(CompressorKind::bernoulli), "bernoulli");
-  EXPECT_EQ(compressor_registry().size(), 3u);
+  EXPECT_STREQ(name_of(CompressorKind::rand_k_plain), "rand_k_plain");
+  EXPECT_STREQ(name_of(CompressorKind::qsgd), "qsgd");
+  EXPECT_STREQ(name_of(CompressorKind::natural), "natural");
+  EXPECT_STREQ(name_of(CompressorKind::top_k), "top_k");
+  EXPECT_EQ(compressor_registry().size(), 7u);
   EXPECT_STREQ(name_of(ScheduleKind::constant), "constant");
   EXPECT_STREQ(name_of(ScheduleKind::polynomial), "polynomial");
-  EXPECT_EQ(schedule_registry().size(), 2u);
+  EXPECT_STREQ(name_of(ScheduleKind::exponential), "exponential");
+  EXPECT_STREQ(name_of(ScheduleKind::step), "step");
+  EXPECT_STREQ(name_of(ScheduleKind::cosine), "cosine");
+  EXPECT_EQ(schedule_registry().size(), 5u);
+  EXPECT_STREQ(name_of(AdaptiveKind::none), "none");
+  EXPECT_STREQ(name_of(AdaptiveKind::gradient_norm), "gradient_norm");
+  EXPECT_STREQ(name_of(AdaptiveKind::l0l1), "l0l1");
+  EXPECT_STREQ(name_of(AdaptiveKind::hessian_norm), "hessian_norm");
+  EXPECT_EQ(adaptive_registry().size(), 4u);
   EXPECT_STREQ(name_of(Expectation::not_applicable), "not_applicable");
 }
 
@@ -1216,7 +1563,7 @@ TEST(Registries, EveryRowOfTheDocumentationMatches) {
     for (const KeyInfo& key : table.keys) expect(row(key));
   for (const auto* registry :
        {&objective_registry(), &spectrum_registry(), &law_registry(), &method_registry(), &model_registry(),
-        &integrator_registry(), &compressor_registry(), &schedule_registry()}) {
+        &integrator_registry(), &compressor_registry(), &schedule_registry(), &adaptive_registry()}) {
     for (const ComponentInfo& component : *registry) {
       expect("| `" + component.name + "` | " + escaped(component.summary) + " |");
       for (const KeyInfo& key : component.keys) expect("| `" + component.name + "` " + row(key));
@@ -1311,10 +1658,14 @@ TEST(Fuzz, RandomMutationsAreReadOrRefused) {
                                        "+1",
                                        "07:32:00"};
   const std::vector<std::string> seeds{
-      example, with_objective("kind = \"saddle\"\ndim = 2\neigenvalues = [1, -0.1]\nlam = 0.3\nstart = [0, 1e-7]"),
+      example,
+      with_objective("kind = \"saddle\"\ndim = 2\neigenvalues = [1, -0.1]\nlam = 0.3\nstart = [0, 1e-7]"),
       with_objective("kind = \"least_squares\"\ndim = 4\nrows = 9\nrank = 2\nmu = 0.01"),
       with("count = 8", "count = 2\nscale = [0.1, 0.3]\nk = [3, 4]"),
-      with_model("curvature", "substeps = 3\nintegrator = \"weak2\"\n")};
+      with_model("curvature", "substeps = 3\nintegrator = \"weak2\"\n"),
+      with_method("adam", "beta1 = 0.5"),
+      with("\"constant\"", "\"step\", every = 10, factor = 0.5, warmup = 3",
+           with_adaptive("\"l0l1\", theta = 0.5, stochastic = false"))};
   const std::size_t rounds = PATHBOUND_FUZZ_ROUNDS;
   std::size_t accepted = 0;
   for (std::size_t round = 0; round < rounds; ++round) {
