@@ -910,6 +910,44 @@ std::vector<VerifyExperiment> verify_experiments() {
       "kind = \"logistic\"\ndim = 5\nrows = 19\nlam = 0.1", t("5.0") + "\naffine = 0.2", "count = 2", bernoulli);
   add("logistic d = 100, gaussian", "paths = 65\nsteps = 6", "kind = \"logistic\"\ndim = 100\nrows = 37\nlam = 0.1", "",
       "", dsgd + polynomial);
+  // Whole vectors, states, adaptive factors; laws beyond Student's.
+  const auto compressed = [](const std::string& compressor) {
+    return "method = \"dcsgd\"\neta = 0.02\ncompressor = { " + compressor + " }";
+  };
+  const std::string cosh = "kind = \"cosh\"\ndim = 9\nstart = 1.5", dnsgd = "method = \"dnsgd\"\neta = 0.05";
+  add("quadratic d = 1, laplace", "paths = 257\nsteps = 20", quadratic(1), "law = \"laplace\"", "", dsgd);
+  add("quadratic d = 7, affine logistic, dnsgd", "paths = 97\nsteps = 20", quadratic(7),
+      "law = \"logistic\"\naffine = 0.4", "count = 3\nbatch = [1, 2, 3]", dnsgd + polynomial);
+  add("quadratic d = 9, contaminated, dnsgd of workers", "paths = 97\nsteps = 20", quadratic(9),
+      "law = \"contaminated_gaussian\"\neps = 0.1\nk = 10.0", "count = 2", dnsgd + "\nat = \"worker\"");
+  add("quadratic d = 33, alpha_stable 1.5, clipped", "paths = 70\nsteps = 12", quadratic(33),
+      "law = \"alpha_stable\"\nalpha = 1.5", "count = 2", "method = \"clipped_dsgd\"\nclip = 3.0\neta = 0.05");
+  add("quadratic d = 65, alpha_stable 0.5, sign", "paths = 65\nsteps = 10", quadratic(65),
+      "law = \"alpha_stable\"\nalpha = 0.5", "", sign);
+  add("cosh d = 9, heavy ball, cosine with warm-up", "paths = 97\nsteps = 20", cosh, "scale = 0.2", "count = 2",
+      "method = \"heavy_ball\"\neta = 0.05\nschedule = { kind = \"cosine\", warmup = 4 }");
+  add("logistic d = 5, t 5, adam", "paths = 97\nsteps = 20", "kind = \"logistic\"\ndim = 5\nrows = 19\nlam = 0.1",
+      t("5.0"), "count = 2", "method = \"adam\"\neta = 0.02");
+  add("quadratic d = 130, multivariate_t, adam", "paths = 65\nsteps = 8", quadratic(130), multivariate, "",
+      "method = \"adam\"\neta = 0.02\nbeta1 = 0.5");
+  add("quadratic d = 5, t 2, qsgd", "paths = 97\nsteps = 20", quadratic(5), t("2.0"), "count = 3",
+      compressed("kind = \"qsgd\", s = 3"));
+  add("least_squares d = 9, natural, hessian_norm", "paths = 97\nsteps = 20",
+      "kind = \"least_squares\"\ndim = 9\nrows = 23\nrank = 5", "", "count = 2",
+      compressed("kind = \"natural\"") + "\nadaptive = { kind = \"hessian_norm\" }");
+  add("quadratic d = 66, top_k, lists of k", "paths = 65\nsteps = 12", quadratic(66), "", "count = 2\nk = [5, 66]",
+      compressed("kind = \"top_k\""));
+  add("quadratic d = 33, rand_k_plain, exponential", "paths = 65\nsteps = 12", quadratic(33), "", "count = 2",
+      compressed("kind = \"rand_k_plain\", k = 5") + "\nschedule = { kind = \"exponential\", rate = 0.1 }");
+  add("quartic d = 3, t 0.5, sign, step schedule", "paths = 97\nsteps = 20", "kind = \"quartic\"\ndim = 3", t("0.5"),
+      "count = 2",
+      sign +
+          "\nadaptive = { kind = \"hessian_norm\", theta = 0.1 }\n"
+          "schedule = { kind = \"step\", every = 3, factor = 0.5 }");
+  add("cosh d = 9, bernoulli, l0l1", "paths = 97\nsteps = 20", cosh, "scale = 0.2\naffine = 0.1", "count = 2",
+      bernoulli + "\nadaptive = { kind = \"l0l1\", theta = 0.7 }");
+  add("quartic d = 3, stochastic gradient_norm", "paths = 97\nsteps = 20", "kind = \"quartic\"\ndim = 3\nstart = 2.0",
+      "", "count = 2", dsgd + "\nadaptive = { kind = \"gradient_norm\", c = 0.5, q = 1.3, stochastic = true }");
   // SDE models, of the curve above them.
   const auto model = [](const std::string& method, const std::string& kind, int substeps,
                         const std::string& more = "") {

@@ -45,6 +45,22 @@ std::vector<Setting> tile_settings() {
     all.push_back(
         {top, quadratic(d), t3, "", "method = \"dcsgd\"\neta = 0.01\ncompressor = { kind = \"bernoulli\", p = 0.4 }"});
   }
+  const std::string stable = "law = \"alpha_stable\"\nalpha = 1.2",
+                    mixed = "law = \"contaminated_gaussian\"\neps = 0.2\nk = 5.0";
+  for (const int d : {1, 3, 4, 5, 17, 32, 66, 131}) {
+    const std::string top = "paths = 70\nsteps = 4\ncheckpoint_steps = [1, 4]";
+    const auto compressed = [](const std::string& compressor) {
+      return "method = \"dcsgd\"\neta = 0.01\ncompressor = { " + compressor + " }";
+    };
+    all.push_back({top, quadratic(d), mixed, "count = 2", "method = \"adam\"\neta = 0.1"});
+    all.push_back({top, quadratic(d), stable, "count = 3", "method = \"dnsgd\"\neta = 0.1"});
+    all.push_back({top, quadratic(d), mt, "", "method = \"clipped_dsgd\"\nclip = 2.0\neta = 0.1"});
+    all.push_back({top, quadratic(d), "law = \"laplace\"", "count = 2", compressed("kind = \"qsgd\", s = 4")});
+    all.push_back(
+        {top, quadratic(d), t3, "count = 2", compressed("kind = \"top_k\", k = " + std::to_string((d + 2) / 3))});
+    all.push_back({top, quadratic(d), "affine = 0.3", "count = 3",
+                   compressed("kind = \"natural\"") + "\nadaptive = { kind = \"gradient_norm\" }"});
+  }
   for (const int d : {1, 2, 3, 4, 17, 32, 33, 64, 66, 131}) {
     const std::string top = "paths = 70\nsteps = 3\ncheckpoint_steps = [1, 3]";
     const std::string rand_k =
