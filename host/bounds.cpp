@@ -4,13 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/math/special_functions/beta.hpp>
-#include <boost/math/special_functions/gamma.hpp>
 #include <cmath>
 #include <limits>
-#include <numbers>
 #include <stdexcept>
 
+#include "host/laws.hpp"
 #include "host/step_size.hpp"
 #include "kernels/portable.hpp"
 
@@ -308,7 +306,7 @@ class Evaluation {
     const bool finite = std::isfinite(means.noise) && std::isfinite(means.affine);
     check(finite, "finite noise variance",
           finite ? fmt::format("mean (1 + omega_i) d sigma_i^2 Var zeta / B_i = {:.6g}", means.noise)
-                 : fmt::format("Var zeta is infinite for nu = {:g} <= 2", config_.noise.law.nu),
+                 : fmt::format("Var zeta is infinite: {}", law_words(config_.noise.law)),
           true);
     assume("unbiased compressor", AssumptionStatus::proved,
            fmt::format("E C(x) = x and E|C(x) - x|^2 <= omega |x|^2 with mean omega = {:.6g}", means.omega));
@@ -506,48 +504,9 @@ BoundValue evaluate_bound(const std::string& theorem, const CurveConfig& config,
   throw std::invalid_argument(fmt::format("no bound is called \"{}\"", theorem));
 }
 
-double noise_variance(const LawSpec& law) {
-  switch (law.kind) {
-    case LawKind::gaussian:
-      return 1.0;
-    case LawKind::student_t:
-    case LawKind::multivariate_t:
-      return law.nu > 2.0 ? law.nu / (law.nu - 2.0) : inf;
-    case LawKind::laplace:
-      return 2.0;
-    case LawKind::logistic:
-      return std::numbers::pi * std::numbers::pi / 3.0;
-    case LawKind::contaminated_gaussian:
-      return 1.0 - law.eps + law.eps * law.k * law.k;
-    case LawKind::alpha_stable:
-      return law.alpha == 2.0 ? 2.0 : inf;
-  }
-  return inf;
-}
-
 double second_moment_factor(const CurveConfig& curve, int dim) {
   const WorkerMeans means = worker_means(curve, dim);
   return 1.0 + (means.omega + means.affine) / curve.workers.count;
-}
-
-double noise_xi(const LawSpec& law, double y) {
-  const double nu = law.nu;
-  if (std::isnan(y)) return nan;
-  if (y < 0.0) return -noise_xi(law, -y);
-  if (law.kind == LawKind::gaussian) return 0.5 * std::erf(y / std::numbers::sqrt2);
-  // 2 Xi(y) = P(|t_nu| <= y) = I_x(1/2, nu/2), x = y^2/(nu + y^2); from the side that does not cancel or overflow.
-  const double r = y / std::sqrt(nu);
-  if (r < 1e-100) return 0.5 * noise_density_factor(law) * y;
-  if (r <= 1.0) return 0.5 * boost::math::ibeta(0.5, 0.5 * nu, r * r / (1.0 + r * r));
-  const double s = 1.0 / r;
-  return 0.5 - 0.5 * boost::math::ibeta(0.5 * nu, 0.5, s * s / (1.0 + s * s));
-}
-
-double noise_density_factor(const LawSpec& law) {
-  const double nu = law.nu;
-  if (law.kind == LawKind::gaussian) return std::sqrt(2.0 / std::numbers::pi);
-  // Gamma((nu + 1)/2) / Gamma(nu/2), without overflow for large nu
-  return 2.0 / (std::sqrt(std::numbers::pi * nu) * boost::math::tgamma_delta_ratio(0.5 * nu, 0.5));
 }
 
 double compressor_omega(const CurveConfig& curve, int dim, int worker) {

@@ -54,10 +54,6 @@ BoundValue evaluate_bound(const std::string& theorem, const CurveConfig& config,
 /// Needs the largest |grad_j f| over every step (B4Y, B4d): the engine then tracks it.
 bool needs_gradient_tracking(const std::string& theorem);
 
-/// Noise constants (theory section 1). Infinity where they do not exist.
-double noise_variance(const LawSpec& law);        ///< Var zeta
-double noise_xi(const LawSpec& law, double y);    ///< Xi(y) = F(y) - 1/2
-double noise_density_factor(const LawSpec& law);  ///< l = 2 F'(0)
 double compressor_omega(const CurveConfig& curve, int dim, int worker);
 /// K = 1 + (mean omega_i + mean (1 + omega_i) rho^2 Var zeta / B_i) / N (theory B3c): the averaged direction has E|.|^2
 /// <= K |grad f|^2 and a term that does not depend on x.

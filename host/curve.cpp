@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "host/bounds.hpp"
+#include "host/laws.hpp"
 #include "host/step_size.hpp"
 
 namespace pathbound {
@@ -17,13 +18,6 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double inf = std::numeric_limits<double>::infinity();
-
-/// E zeta^4 of a unit-scale law.
-double noise_fourth_moment(const LawSpec& law) {
-  const double nu = law.nu;
-  if (law.kind == LawKind::gaussian) return 3.0;
-  return nu > 4.0 ? 3.0 * nu * nu / ((nu - 2.0) * (nu - 4.0)) : inf;
-}
 
 /// Mean and central moments of the average over workers of independent factors of mean 1.
 struct AverageMoments {
@@ -329,26 +323,6 @@ double linear_regime(const CurveConfig& config, double max_grad) {
   return std::min(1.0, 2.0 * noise_xi(config.noise.law, y) / (l * y));
 }
 
-const char* law_words(LawKind law) {
-  switch (law) {
-    case LawKind::gaussian:
-      return "Gaussian";
-    case LawKind::student_t:
-      return "Student-t";
-    case LawKind::multivariate_t:
-      return "multivariate t";
-    case LawKind::laplace:
-      return "Laplace";
-    case LawKind::logistic:
-      return "logistic";
-    case LawKind::contaminated_gaussian:
-      return "contaminated Gaussian";
-    case LawKind::alpha_stable:
-      return "alpha-stable";
-  }
-  return "";
-}
-
 }  // namespace
 
 const char* name_of(Band band) {
@@ -460,7 +434,7 @@ MomentReport moments_of(const CurveConfig& curve, const Objective& objective) {
   const bool noisy = additive || affine;
   const bool heavy = curve.noise.law.kind != LawKind::gaussian;
   const double nu = curve.noise.law.nu;
-  const std::string words = fmt::format("{} noise with nu = {:g}", law_words(curve.noise.law.kind), nu);
+  const std::string words = law_words(curve.noise.law);
 
   if (constants.super_quadratic) {
     if (!noisy) return report;

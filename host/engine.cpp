@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "host/comparison.hpp"
+#include "host/laws.hpp"
 #include "host/version.hpp"
 #include "kernels/portable.hpp"
 
@@ -276,14 +277,13 @@ namespace {
 /// What the 32-bit uniform costs the variance of a t law whose nu is close to 2 (docs/numerics.md): u >= 2^-32 cuts
 /// |zeta| at about sqrt(nu) 2^(32/nu), beyond which lies the share 2^(-32 (nu - 2)/nu) of the second moment.
 void note_tail_cut(const CurveConfig& curve, Precision precision, Curve& result) {
-  const bool heavy = curve.noise.law.kind != LawKind::gaussian && curve.noise.law.nu > 2.0;
-  if (!heavy || curve.method == MethodKind::dsignsgd || curve.model) return;
+  const double order = tail_order(curve.noise.law);
+  if (!(order > 2.0) || std::isinf(order) || curve.method == MethodKind::dsignsgd || curve.model) return;
   const double bits = precision == Precision::single ? 32.0 : 54.0;
-  const double share = std::exp2(-bits * (curve.noise.law.nu - 2.0) / curve.noise.law.nu);
+  const double share = std::exp2(-bits * (order - 2.0) / order);
   if (share < 0.005) return;
   result.notes.push_back(fmt::format("precision = \"{}\" cuts about {:.2g}% of the variance of this noise (nu = {:g})",
-                                     precision == Precision::single ? "float" : "double", 100.0 * share,
-                                     curve.noise.law.nu));
+                                     precision == Precision::single ? "float" : "double", 100.0 * share, order));
 }
 
 }  // namespace

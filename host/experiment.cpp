@@ -17,6 +17,7 @@
 
 #include "host/bounds.hpp"
 #include "host/data_file.hpp"
+#include "host/laws.hpp"
 #include "host/toml_reader.hpp"
 
 namespace pathbound {

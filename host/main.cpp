@@ -433,7 +433,7 @@ void sample_as(const LawSpec& law, int dim, std::uint64_t seed, std::uint64_t ro
 
 struct SampleOptions {
   std::string law, precision = "float";
-  std::optional<double> nu;
+  std::optional<double> nu, alpha, eps, k;
   int dim = 1;
   std::uint64_t seed = 1, n = 0;
   bool raw = false;
@@ -441,19 +441,34 @@ struct SampleOptions {
 
 int sample(const SampleOptions& o) {
   const bool single = o.precision == "float";
-  LawSpec law;
-  bool needs_nu = false;
-  for (const LawKind kind : {LawKind::gaussian, LawKind::student_t, LawKind::multivariate_t})
-    if (o.law == name_of(kind)) law.kind = kind;
-  needs_nu = law.kind != LawKind::gaussian;
-  if (needs_nu && !o.nu) throw InputError(fmt::format("--law {} needs --nu (degrees of freedom)", o.law));
-  if (!needs_nu && o.nu) throw InputError(fmt::format("--nu does not belong to --law {}", o.law));
+  const auto& laws = law_registry();
+  const auto info = std::find_if(laws.begin(), laws.end(), [&](const ComponentInfo& i) { return i.name == o.law; });
+  const auto parameter = [&](const char* name, const std::optional<double>& value, bool fits,
+                             const std::string& range) {
+    const auto key =
+        std::find_if(info->keys.begin(), info->keys.end(), [&](const KeyInfo& i) { return i.name == name; });
+    if (key == info->keys.end()) {
+      if (value) throw InputError(fmt::format("--{} does not belong to --law {}", name, o.law));
+      return 0.0;
+    }
+    if (!value) throw InputError(fmt::format("--law {} needs --{} ({})", o.law, name, key->meaning));
+    if (!fits) throw InputError(fmt::format("--{} {}: must be a number {}", name, *value, range));
+    return *value;
+  };
+  // The ranges of an experiment's [noise].
   const double least = single ? 0.3 : 0.06;
-  if (needs_nu && !(*o.nu >= least && *o.nu <= 1e9))
-    throw InputError(fmt::format("--nu {}: must be a number from {} (in {}) to 1e9", *o.nu, least, o.precision));
+  const auto within = [](const std::optional<double>& v, double low, double high) {
+    return v && *v >= low && *v <= high;
+  };
+  const std::string from = fmt::format("from {} (in {}) to ", least, o.precision);
+  LawSpec law;
+  law.kind = static_cast<LawKind>(info - laws.begin());
+  law.nu = parameter("nu", o.nu, within(o.nu, least, 1e9), from + "1e9");
+  law.alpha = parameter("alpha", o.alpha, within(o.alpha, least, 2.0), from + "2");
+  law.eps = parameter("eps", o.eps, o.eps && *o.eps > 0.0 && *o.eps < 1.0, "in (0, 1)");
+  law.k = parameter("k", o.k, o.k && *o.k > 0.0 && std::isfinite(*o.k), "> 0");
   const double words = static_cast<double>(o.n) * 2.0 * o.dim * (single ? 1.0 : 2.0);
   if (words >= 0x1p60) throw InputError(fmt::format("-n {}: too many (n x dim must stay below 2^58)", o.n));
-  law.nu = o.nu.value_or(0.0);
   if (single)
     sample_as<float>(law, o.dim, o.seed, o.n, o.raw);
   else
@@ -573,10 +588,13 @@ int parse_and_run(int argc, char** argv) {
   SampleOptions s;
   CLI::App* sample_command =
       app.add_subcommand("sample", "draws of the gradient noise (path 0, worker 0), a row a step");
-  sample_command->add_option("--law", s.law, "gaussian, student_t or multivariate_t")
-      ->required()
-      ->check(CLI::IsMember({"gaussian", "student_t", "multivariate_t"}));
+  std::vector<std::string> laws;
+  for (const ComponentInfo& law : law_registry()) laws.push_back(law.name);
+  sample_command->add_option("--law", s.law, "the law: pathbound list laws")->required()->check(CLI::IsMember(laws));
   sample_command->add_option("--nu", s.nu, "degrees of freedom (student_t, multivariate_t)")->check(decimal());
+  sample_command->add_option("--alpha", s.alpha, "stability index (alpha_stable)")->check(decimal());
+  sample_command->add_option("--eps", s.eps, "share of the wide part (contaminated_gaussian)")->check(decimal());
+  sample_command->add_option("--k", s.k, "its standard deviation (contaminated_gaussian)")->check(decimal());
   sample_command->add_option("--dim", s.dim, "coordinates a row")->transform(whole(1, 65536));
   sample_command->add_option("--precision", s.precision, "float or double")->check(CLI::IsMember({"float", "double"}));
   sample_command->add_option("--seed", s.seed, "seed (default 1)")->transform(whole(0, seed_max));

@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <functional>
 
+#include "host/stable.hpp"
+#include "host/sum.hpp"
 #include "kernels/portable.hpp"
 
 namespace pathbound {
@@ -16,16 +18,19 @@ namespace pathbound {
 namespace {
 
 /// What a law is made known by: its density on y >= 0 up to a factor, smooth on the scale `width` <= 1 about 0 and on
-/// the scale of max(width, y) at y, with octaves [2^e, 2^(e+1)) whose masses in the end fall geometrically or faster.
+/// the scale of max(width, y) at y, with octaves [2^e, 2^(e+1)) whose masses fall geometrically or faster from
+/// `regular` on.
 struct Shape {
   double width;
   std::function<double(double)> density;
+  double regular = 1.0;
 };
 
-Shape shape_of(const LawSpec& law) {
-  const double nu = law.nu;
+/// For polynomials with that many terms and that accuracy.
+Shape shape_of(const LawSpec& law, int terms, double accuracy) {
+  const double nu = law.nu, eps = law.eps, k = law.k;
   switch (law.kind) {
-    default:
+    case LawKind::gaussian:
       break;
     case LawKind::student_t:
     case LawKind::multivariate_t:
@@ -38,23 +43,30 @@ Shape shape_of(const LawSpec& law) {
                 // Here y^2 may overflow, and 1 adds nothing to it.
                 return portable::exp(nu * (0.5 * portable::log(nu) - portable::log(y))) * (std::sqrt(nu) / y);
               }};
+    case LawKind::laplace:
+      return {1.0, [](double y) { return portable::exp(-y); }};
+    case LawKind::logistic:
+      return {1.0, [](double y) {
+                const double e = portable::exp(-y);
+                return e / ((1.0 + e) * (1.0 + e));
+              }};
+    case LawKind::contaminated_gaussian:
+      // Beyond the narrow part's octaves masses rise again to those of the wide one.
+      return {std::min(1.0, k),
+              [eps, k](double y) {
+                const double wide = y / k;
+                return (1.0 - eps) * portable::exp(-0.5 * y * y) + eps / k * portable::exp(-0.5 * wide * wide);
+              },
+              4.0 * std::max(1.0, k)};
+    case LawKind::alpha_stable: {
+      // For alpha next to 2 the tail only shows where the normal part is gone, e^-(32^2).
+      const StableLaw& stable = stable_law(law.alpha);
+      return {std::min(1.0, 8.0 * stable.reach_of_polynomial(terms, accuracy)),
+              [&stable](double y) { return stable.density(y); }, 64.0};
+    }
   }
   return {1.0, [](double y) { return portable::exp(-0.5 * y * y); }};
 }
-
-/// A sum that keeps what the additions lose (Neumaier 1974, for terms >= 0).
-class Sum {
- public:
-  void add(double x) {
-    const double next = sum_ + x;
-    lost_ += sum_ >= x ? (sum_ - next) + x : (x - next) + sum_;
-    sum_ = next;
-  }
-  double value() const { return sum_ + lost_; }
-
- private:
-  double sum_ = 0.0, lost_ = 0.0;
-};
 
 /// The polynomial through n points, by its Chebyshev coefficients.
 template <int n>
@@ -103,7 +115,7 @@ template <class R>
 XiPieces<R>::XiPieces(const LawSpec& law) {
   constexpr int terms = XiTable<R>::terms, per_octave = 1 << XiTable<R>::octave_bits;
   constexpr double end = sizeof(R) == 4 ? 0x1p127 : 0x1p1023, negligible = sizeof(R) == 4 ? 0x1p-27 : 0x1p-56;
-  const Shape shape = shape_of(law);
+  const Shape shape = shape_of(law, terms, negligible);
   const Interpolation<terms> interpolate;
 
   // Every piece that has any mass, as integrals of the density, not yet normalised.
@@ -126,7 +138,7 @@ XiPieces<R>::XiPieces(const LawSpec& law) {
   double low = 0.125;
   while (8.0 * low > shape.width) low *= 0.5;
   append(0.0, low);
-  // Beyond the last octave masses fall at least as fast as to it.
+  // Beyond the last octave masses fall at least as fast as to it. (Not so for the first ones of every law.)
   double rest = 0.0, octave_before = 0.0;
   for (double start = low; start < 0x1p1023; start *= 2.0) {
     double octave = 0.0;
@@ -137,7 +149,7 @@ XiPieces<R>::XiPieces(const LawSpec& law) {
     const bool falls = octave < octave_before;
     rest = falls ? octave * octave / (octave_before - octave) : 0.0;
     octave_before = octave;
-    if (falls && rest < 0x1p-60 * sum.value()) break;
+    if (falls && start >= shape.regular && rest < 0x1p-60 * sum.value()) break;
   }
   const double factor = 0.5 / (sum.value() + rest);
 

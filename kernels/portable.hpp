@@ -9,7 +9,10 @@ double exp(double x);
 double expm1(double x);
 double log(double x);
 double log1p(double x);
+double sin_pi(double x);
 double cos_pi(double x);
+/// x^y for x > 0.
+double power(double x, double y);
 /// eta_k of a prescribed schedule, as the paths take it (kernels/schedules.hpp).
 double step_size(const ScheduleSpec& schedule, double eta, double k);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From random words to uniforms, normals, Student-t and multivariate t variates with a fixed number of words each
-// (theory section 1; nothing is rejected), and the two windows through which a path reads its words in order.
+// From random words to uniforms, normals and the variates of every law with a fixed number of words each (theory
+// section 1; nothing is rejected), and the two windows through which a path reads its words in order.
 #pragma once
 #include "kernels/math.hpp"
 #include "kernels/philox.hpp"
@@ -27,6 +27,17 @@ PATHBOUND_HD BitsOf<F> uniform_bits(const BitsOf<F> words[4], int i) {
   } else {
     const BitsOf<F> low = words[2 * i] & BitsOf<F>(std::uint64_t(0xffffffffu));
     return shr(shl(words[2 * i + 1], 32) | low, 11);
+  }
+}
+
+/// A uniform's 32-bit word, for decisions that 2^-32 is fine enough for: the word itself (float), the second of its two
+/// (double), zero-extended to the width of the lanes.
+template <class F>
+PATHBOUND_HD BitsOf<F> word_of_uniform(const BitsOf<F> words[4], int i) {
+  if constexpr (sizeof(ScalarOf<F>) == 4) {
+    return words[i];
+  } else {
+    return words[2 * i + 1] & BitsOf<F>(std::uint64_t(0xffffffffu));
   }
 }
 
@@ -111,6 +122,87 @@ PATHBOUND_HD MultivariateTPair<F> multivariate_t_pair(BitsOf<F> radius_bits, Bit
   return pair;
 }
 
+/// v, turned negative where the top bit of what a uniform is made of is set.
+template <class F>
+PATHBOUND_HD F with_sign(F v, BitsOf<F> uniform_bits) {
+  constexpr int unused = sizeof(ScalarOf<F>) == 4 ? 0 : 11;
+  return math_detail::flip_sign(v, shl(uniform_bits, unused));
+}
+
+/// Laplace: -ln u, with a sign.
+template <class F>
+PATHBOUND_HD F laplace(BitsOf<F> magnitude_bits, BitsOf<F> sign_bits) {
+  return with_sign(real<F>(0.0) - log_normal(uniform<F>(magnitude_bits)), sign_bits);
+}
+
+/// Logistic: ln((2 - u)/u), whose absolute value is beyond y with probability u = 2/(1 + e^y), with a sign.
+template <class F>
+PATHBOUND_HD F logistic(BitsOf<F> magnitude_bits, BitsOf<F> sign_bits) {
+  const F u = uniform<F>(magnitude_bits);
+  return with_sign(log1p(real<F>(2.0) * (real<F>(1.0) - u) / u), sign_bits);
+}
+
+/// contaminated_gaussian: a normal is a wide one where its selector word is below this.
+PATHBOUND_HD std::uint32_t wide_below(double eps) {
+  return static_cast<std::uint32_t>(min(eps * 0x1p32 + 0.5, 4294967295.0));
+}
+/// A normal, times k where it is a wide one. Selector: word_of_uniform.
+template <class F>
+PATHBOUND_HD F contaminate(F normal, BitsOf<F> selector, std::uint32_t below, F k) {
+  return select(lt_unsigned(selector, math_detail::bits<F>(below)), k * normal, normal);
+}
+
+/// How a symmetric alpha-stable variate is computed: closed forms (Cauchy, normal of variance 2), or the general one.
+enum class StableForm : int { alpha1, alpha2, general };
+PATHBOUND_HD StableForm stable_form(double alpha) {
+  return alpha == 1.0 ? StableForm::alpha1 : alpha == 2.0 ? StableForm::alpha2 : StableForm::general;
+}
+
+/// Symmetric alpha-stable, characteristic function exp(-|t|^alpha), from two uniforms (Chambers, Mallows and Stuck
+/// 1976; theory section 1): an angle V in (-pi/2, pi/2) and W = -ln(1 - u). |V|/pi = middle and 1/2 - |V|/pi = edge are
+/// both made of the angle's integer, without cancellation, and of every difference that may cancel the form is taken
+/// that does not; so both tails are cut alike, at edge = 2^-33 (double 2^-54). A variate that would overflow (alpha <
+/// 0.42, both uniforms extreme at once) is brought back to e^88.7 (e^709.7).
+template <StableForm form, class F>
+PATHBOUND_HD F alpha_stable(BitsOf<F> angle_bits, BitsOf<F> exponential_bits, double alpha) {
+  constexpr bool single = sizeof(ScalarOf<F>) == 4;
+  constexpr int width = single ? 32 : 53;
+  constexpr std::uint64_t ones = (std::uint64_t(1) << width) - 1;
+  constexpr double unit = single ? 0x1p-32 : 0x1p-53;
+  const BitsOf<F> zero = math_detail::bits<F>(0), all = math_detail::bits<F>(ones);
+  const BitsOf<F> upper = (zero - shr(angle_bits, width - 1)) & all;  // all ones: V > 0
+  const BitsOf<F> from_edge = angle_bits ^ upper, from_middle = from_edge ^ math_detail::bits<F>(ones >> 1);
+  F edge, middle;
+  if constexpr (single) {
+    edge = int_to_real(from_edge);
+    middle = int_to_real(from_middle);
+  } else {
+    edge = uint53_to_real(from_edge);
+    middle = uint53_to_real(from_middle);
+  }
+  edge = fma(edge, real<F>(unit), real<F>(0.5 * unit));
+  middle = fma(middle, real<F>(unit), real<F>(0.5 * unit));
+  const F cosine = sin_pi(edge);
+  F x;
+  if constexpr (form == StableForm::alpha1) {
+    x = sin_pi(middle) / cosine;
+  } else {
+    const F w = real<F>(0.0) - log1p(real<F>(0.0) - uniform<F>(exponential_bits));
+    if constexpr (form == StableForm::alpha2) {
+      x = real<F>(2.0) * sqrt(w) * sin_pi(middle);
+    } else {
+      const double c = alpha < 1.0 ? 1.0 - alpha : alpha - 1.0;
+      // sin(alpha |V|) and cos((1 - alpha) V)
+      const F sine = sin_pi(min(real<F>(alpha) * middle, fma(real<F>(alpha), edge, real<F>(0.5 * (2.0 - alpha)))));
+      const F other = sin_pi(fma(real<F>(c), edge, real<F>(0.5 * (1.0 - c))));
+      F exponent = fma(real<F>((1.0 - alpha) / alpha), log_normal(other) - log_normal(w), log_normal(sine));
+      exponent = fma(real<F>(-1.0 / alpha), log_normal(cosine), exponent);
+      x = exp(min(exponent, real<F>(single ? 88.7 : 709.7)));
+    }
+  }
+  return with_sign(x, angle_bits ^ all);
+}
+
 /// Packs whose generators run side by side: one alone would wait for its own products.
 template <int P>
 inline constexpr int packs_together = P % 2 == 0 ? 2 : 1;
@@ -158,6 +250,8 @@ class NoiseWindow {
   PATHBOUND_HD void init(std::uint64_t seed, const BitsOf<F> path_low[P], std::uint32_t path_high, const LawSpec& law,
                          int dim, Purpose purpose = Purpose::gradient_noise) {
     for (int p = 0; p < P; ++p) stream_[p].init(seed, path_low[p], path_high, purpose);
+    if (law.kind == LawKind::contaminated_gaussian)
+      for (int p = 0; p < P; ++p) selector_[p].init(seed, path_low[p], path_high, Purpose::selector);
     law_ = law;
     row_length_ = dim + (dim & 1);
     row_position_ = 0;
@@ -203,7 +297,7 @@ class NoiseWindow {
 
   PATHBOUND_HD void fill(Scalar* rows) {
     switch (law_.kind) {
-      default:
+      case LawKind::gaussian:
         fill_normals(rows);
         break;
       case LawKind::student_t:
@@ -224,6 +318,28 @@ class NoiseWindow {
         break;
       case LawKind::multivariate_t:
         fill_multivariate_t(rows);
+        break;
+      case LawKind::laplace:
+        fill_pairs(rows, [](BitsOf<F> first, BitsOf<F> second) { return laplace<F>(first, second); });
+        break;
+      case LawKind::logistic:
+        fill_pairs(rows, [](BitsOf<F> first, BitsOf<F> second) { return logistic<F>(first, second); });
+        break;
+      case LawKind::contaminated_gaussian:
+        fill_contaminated(rows);
+        break;
+      case LawKind::alpha_stable:
+        switch (stable_form(law_.alpha)) {
+          case StableForm::alpha1:
+            fill_stable<StableForm::alpha1>(rows);
+            break;
+          case StableForm::alpha2:
+            fill_stable<StableForm::alpha2>(rows);
+            break;
+          case StableForm::general:
+            fill_stable<StableForm::general>(rows);
+            break;
+        }
         break;
     }
   }
@@ -250,6 +366,53 @@ class NoiseWindow {
           for (int i = 0; i < n; ++i)
             store(rows + (row + i) * width + q * lanes,
                   student_t<form, F>(uniform_bits<F>(words, 2 * i), uniform_bits<F>(words, 2 * i + 1), law_.nu));
+        }
+      }
+    }
+  }
+
+  /// Variates of two uniforms each.
+  template <class Variate>
+  PATHBOUND_HD_CALL void fill_pairs(Scalar* rows, Variate variate) {
+    constexpr int n = uniforms_per_block<F> / 2;
+    for (int row = 0; row < window_rows; row += n) {
+      const std::uint32_t block = advance();
+      for (int p = 0; p < P; ++p) {
+        BitsOf<F> words[4];
+        stream_[p].block(block, words);
+        PATHBOUND_UNROLL
+        for (int i = 0; i < n; ++i)
+          store(rows + (row + i) * width + p * lanes,
+                variate(uniform_bits<F>(words, 2 * i), uniform_bits<F>(words, 2 * i + 1)));
+      }
+    }
+  }
+
+  template <StableForm form>
+  PATHBOUND_HD void fill_stable(Scalar* rows) {
+    const double alpha = law_.alpha;
+    fill_pairs(rows,
+               [alpha](BitsOf<F> first, BitsOf<F> second) { return alpha_stable<form, F>(first, second, alpha); });
+  }
+
+  /// A block of selectors has the number of its block of normals, counted from the first of its purpose.
+  PATHBOUND_HD_CALL void fill_contaminated(Scalar* rows) {
+    constexpr int n = uniforms_per_block<F>;
+    const std::uint32_t below = wide_below(law_.eps);
+    const F k = real<F>(law_.k);
+    for (int row = 0; row < window_rows; row += n) {
+      const std::uint64_t number = first_block(Purpose::selector) + next_block_;
+      const auto high = static_cast<std::uint32_t>(number >> 32);
+      const std::uint32_t block = advance();
+      for (int p = 0; p < P; p += packs_together<P>) normals_of(p, block, rows + row * width);
+      for (int p = 0; p < P; ++p) {
+        if (high != selector_[p].block_hi) selector_[p].seek_high(high);
+        BitsOf<F> words[4];
+        selector_[p].block(static_cast<std::uint32_t>(number), words);
+        PATHBOUND_UNROLL
+        for (int i = 0; i < n; ++i) {
+          Scalar* at = rows + (row + i) * width + p * lanes;
+          store(at, contaminate<F>(load<F>(at), word_of_uniform<F>(words, i), below, k));
         }
       }
     }
@@ -288,10 +451,10 @@ class NoiseWindow {
   std::uint64_t next_block_ = 0;
   Scalar chain_[width];  // multivariate_t: p of the pair before
   RowWindow<Scalar, width, window_rows> window_;
+  PathStream<F> selector_[P];  // contaminated_gaussian
 };
 
-/// The uniforms of the compressors as 32-bit words, in stream order (float: the words; double: the second word of each
-/// pair, the top of the uniform), zero-extended to the width of the lanes.
+/// The uniforms of the compressors as 32-bit words (word_of_uniform), in stream order.
 template <class F, int P, int window_rows>
 class WordWindow {
  public:
@@ -322,17 +485,12 @@ class WordWindow {
           BitsOf<F> words[4];
           stream_[q].block(static_cast<std::uint32_t>(block), words);
           PATHBOUND_UNROLL
-          for (int i = 0; i < n; ++i) {
-            BitsOf<F> w = words[i];
-            if constexpr (sizeof(Scalar) == 8) w = words[2 * i + 1] & BitsOf<F>(std::uint64_t(0xffffffffu));
-            store_bits(rows + (row + i) * width + q * lanes, w);
-          }
+          for (int i = 0; i < n; ++i) store_bits(rows + (row + i) * width + q * lanes, word_of_uniform<F>(words, i));
         }
       }
     }
   }
 
-  using Scalar = ScalarOf<F>;
   PathStream<F> stream_[P];
   std::uint64_t next_block_ = 0;
   RowWindow<Word, width, window_rows> window_;

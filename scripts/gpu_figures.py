@@ -108,21 +108,23 @@ def kernel_names():
     registers, other = first_number("kernels/cuda/segment.cuh", r"layout == Layout::registers \? (\d+) : (\d+)")
     found = re.search(r"enum class Layout \{ ([\w, ]+) \}", (ROOT / "kernels/cuda/segment.cuh").read_text())
     layouts = found.group(1).split(", ")
+    found = re.search(r"enum class LawFamily : int \{ ([\w, ]+) \}", (ROOT / "kernels/cuda/law_family.cuh").read_text())
+    families = found.group(1).split(", ")
     names = {}
     for line in (ROOT / "kernels/cuda/variants.def").read_text().splitlines():
-        words = re.fullmatch(r"(SCALAR|TILE|MODEL)\((.*)\)", line.strip())
+        words = re.fullmatch(r"(SCALAR|TILE|GENERAL|MODEL)\((.*)\)", line.strip())
         if not words:
             continue
         kind, (name, real, *rest) = words.group(1), words.group(2).split(", ")
-        if kind == "MODEL":
+        if kind in ("MODEL", "GENERAL"):
             coordinates, layout = rest
             arguments = f"{real}, {coordinates}, (Layout){layouts.index(layout)}"
-            names[f"model_kernel<{arguments}>"] = (name, registers if layout == "registers" else other)
+            names[f"{kind.lower()}_kernel<{arguments}>"] = (name, registers if layout == "registers" else other)
         elif kind == "SCALAR":
-            names[f"scalar_kernel<{real}, {rest[0]}, {rest[2]}>"] = (name, registers)
+            names[f"scalar_kernel<{real}, {rest[0]}, (LawFamily){families.index(rest[2])}>"] = (name, registers)
         else:
-            coordinates, any_law, layout = rest
-            arguments = f"{real}, {coordinates}, {any_law}, (Layout){layouts.index(layout)}"
+            coordinates, laws, layout = rest
+            arguments = f"{real}, {coordinates}, (LawFamily){families.index(laws)}, (Layout){layouts.index(layout)}"
             names[f"tile_kernel<{arguments}>"] = (name, registers if layout == "registers" else other)
     return names
 

@@ -9,6 +9,7 @@
 #include <numbers>
 #include <stdexcept>
 
+#include "host/laws.hpp"
 #include "tests/host_fixtures.hpp"
 
 namespace pathbound {

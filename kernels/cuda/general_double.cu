@@ -8,7 +8,7 @@ namespace pathbound::cuda {
 #define GENERAL_double(name, coordinates, layout)                    \
   {#name,       general_kernel<double, coordinates, Layout::layout>, \
    false,       true,                                                \
-   {},          true,                                                \
+   {},          LawFamily::all,                                      \
    coordinates, Layout::layout,                                      \
    false,       true},
 #define GENERAL(name, real, coordinates, layout) GENERAL_##real(name, coordinates, layout)

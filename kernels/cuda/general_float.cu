@@ -5,13 +5,12 @@
 namespace pathbound::cuda {
 
 #define GENERAL_double(name, coordinates, layout)
-#define GENERAL_float(name, coordinates, layout)                       \
-  {                                                                    \
-      #name,       general_kernel<float, coordinates, Layout::layout>, \
-      false,       true,                                               \
-      {},          true,                                               \
-      coordinates, Layout::layout,                                     \
-      false,       true},
+#define GENERAL_float(name, coordinates, layout)                    \
+  {#name,       general_kernel<float, coordinates, Layout::layout>, \
+   false,       true,                                               \
+   {},          LawFamily::all,                                     \
+   coordinates, Layout::layout,                                     \
+   false,       true},
 #define GENERAL(name, real, coordinates, layout) GENERAL_##real(name, coordinates, layout)
 
 std::vector<Variant<float>> general_float_variants() {

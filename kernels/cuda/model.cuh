@@ -249,7 +249,7 @@ class ModelTile : TileState<R, E, layout> {
     }
   }
 
-  LaneNoise<R, false> noise_, refinement_;
+  LaneNoise<R, LawFamily::gaussian> noise_, refinement_;
   PathWords words_;
   BlockReader<std::uint32_t, uniforms_per_block<R>> sign_words_;
   R slots_[layout == Layout::registers ? signs + 1 : 1][E];

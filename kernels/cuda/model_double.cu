@@ -5,8 +5,12 @@
 namespace pathbound::cuda {
 
 #define MODEL_float(name, coordinates, layout)
-#define MODEL_double(name, coordinates, layout) \
-  {#name, model_kernel<double, coordinates, Layout::layout>, false, true, {}, true, coordinates, Layout::layout, true},
+#define MODEL_double(name, coordinates, layout)                    \
+  {#name,       model_kernel<double, coordinates, Layout::layout>, \
+   false,       true,                                              \
+   {},          LawFamily::all,                                    \
+   coordinates, Layout::layout,                                    \
+   true},
 #define MODEL(name, real, coordinates, layout) MODEL_##real(name, coordinates, layout)
 
 std::vector<Variant<double>> model_double_variants() {

@@ -4,6 +4,7 @@
 #include <curand_kernel.h>
 
 #include "kernels/cuda/lanes.cuh"
+#include "kernels/cuda/law_family.cuh"
 #include "kernels/sampling.hpp"
 
 namespace pathbound::cuda {
@@ -84,24 +85,32 @@ class BlockReader {
 template <class R>
 inline constexpr int normals_per_block = uniforms_per_block<R>;
 template <class R>
-inline constexpr int t_per_block = uniforms_per_block<R> / 2;
+inline constexpr int pairs_per_block = uniforms_per_block<R> / 2;
 
+/// The variates of one block that take two uniforms each: variate(first, second), of their integers.
+template <class R, class Variate>
+__device__ __forceinline__ void pairs_of_block(const BitsOf<R> (&words)[4], R (&out)[pairs_per_block<R>],
+                                               Variate&& variate) {
+#pragma unroll
+  for (int i = 0; i < pairs_per_block<R>; ++i)
+    out[i] = variate(uniform_bits<R>(words, 2 * i), uniform_bits<R>(words, 2 * i + 1));
+}
 /// The Student-t variates of one block.
 template <TForm form, class R>
-__device__ __forceinline__ void student_t_of_block(const BitsOf<R> (&words)[4], double nu, R (&out)[t_per_block<R>]) {
-#pragma unroll
-  for (int i = 0; i < t_per_block<R>; ++i)
-    out[i] = student_t<form, R>(uniform_bits<R>(words, 2 * i), uniform_bits<R>(words, 2 * i + 1), nu);
+__device__ __forceinline__ void student_t_of_block(const BitsOf<R> (&words)[4], double nu,
+                                                   R (&out)[pairs_per_block<R>]) {
+  pairs_of_block<R>(words, out,
+                    [nu](BitsOf<R> radius, BitsOf<R> angle) { return student_t<form, R>(radius, angle, nu); });
 }
 
-/// The unit-scale gradient noise of a lane's coordinates. any_law = false: gaussian only; then for other purposes too.
-template <class R, bool any_law>
+/// The unit-scale gradient noise of a lane's coordinates. LawFamily::gaussian: for other purposes too.
+template <class R, LawFamily family>
 class LaneNoise {
  public:
   __device__ __forceinline__ LaneNoise(const SimSpec<R>& spec, std::uint64_t path,
                                        Purpose purpose = Purpose::gradient_noise)
       : words_(spec.seed, path), spec_(spec), row_(spec.objective.dim), first_block_(first_block(purpose)) {
-    if (any_law && spec.law.kind == LawKind::multivariate_t) row_ += row_ & 1;
+    if (family != LawFamily::gaussian && spec.law.kind == LawKind::multivariate_t) row_ += row_ & 1;
   }
 
   /// The noise of coordinates c .. c + E - 1 of message number `message` (step * N + worker). `carry`: multivariate_t
@@ -109,28 +118,37 @@ class LaneNoise {
   template <int E>
   __device__ __forceinline__ void read(std::uint64_t message, int c, const Lanes& lanes, R (&z)[E], R& carry) {
     const std::uint64_t first = message * static_cast<std::uint64_t>(row_) + static_cast<std::uint64_t>(c);
-    if constexpr (any_law) {
+    if constexpr (family != LawFamily::gaussian) {
       if (spec_.law.kind == LawKind::student_t) return read_t(first, z);
       if (spec_.law.kind == LawKind::multivariate_t) return read_multivariate_t(first, c, lanes, z, carry);
     }
+    if constexpr (family == LawFamily::all) {
+      if (spec_.law.kind == LawKind::contaminated_gaussian) return read_contaminated(first, lanes, z);
+      if (spec_.law.kind != LawKind::gaussian) return read_other(first, z);
+    }
+    read_normals(first, lanes, z);
+  }
+
+ private:
+  static constexpr std::uint64_t pairs = pairs_per_block<R>;
+
+  template <int E>
+  __device__ __forceinline__ void read_normals(std::uint64_t first, const Lanes& lanes, R (&z)[E]) {
     if constexpr (E < normals_per_block<R>) {
       // A lane that needs one pair of a block, and next time one of another block, makes no more than that pair.
       if (lanes.count > 1 && (E == 1 || first % 2 == 0)) return read_pair(first, z);
     }
     normals_.read(first, z, [&](std::uint64_t block, R(&values)[normals_per_block<R>]) {
       BitsOf<R> words[4];
-      words_.template block<R>(any_law ? block : first_block_ + block, words);
+      words_.template block<R>(family != LawFamily::gaussian ? block : first_block_ + block, words);
       normals_of_block<R>(words, values);
     });
   }
 
- private:
-  static constexpr std::uint64_t pairs_per_block = uniforms_per_block<R> / 2;
-
   /// The two uniforms of pair `number`, from its block's words.
   static __device__ __forceinline__ void uniforms_of_pair(const BitsOf<R> (&words)[4], std::uint64_t number,
                                                           BitsOf<R>& radius, BitsOf<R>& angle) {
-    if constexpr (pairs_per_block == 2) {
+    if constexpr (pairs == 2) {
       radius = (number & 1) != 0 ? words[2] : words[0];
       angle = (number & 1) != 0 ? words[3] : words[1];
     } else {
@@ -142,8 +160,8 @@ class LaneNoise {
   template <int E>
   __device__ __forceinline__ void read_pair(std::uint64_t first, R (&z)[E]) const {
     BitsOf<R> words[4], radius, angle;
-    const std::uint64_t block = first / 2 / pairs_per_block;
-    words_.template block<R>(any_law ? block : first_block_ + block, words);
+    const std::uint64_t block = first / 2 / pairs;
+    words_.template block<R>(family != LawFamily::gaussian ? block : first_block_ + block, words);
     uniforms_of_pair(words, first / 2, radius, angle);
     R s, c;
     const R r = normal_radius<R>(radius);
@@ -159,7 +177,7 @@ class LaneNoise {
   template <int E>
   __device__ __forceinline__ void read_t(std::uint64_t first, R (&z)[E]) {
     const TForm form = t_form(spec_.law.nu);
-    t_.read(first, z, [&](std::uint64_t block, R(&values)[t_per_block<R>]) {
+    pairs_.read(first, z, [&](std::uint64_t block, R(&values)[pairs_per_block<R>]) {
       BitsOf<R> words[4];
       words_.template block<R>(block, words);
       switch (form) {
@@ -175,17 +193,51 @@ class LaneNoise {
     });
   }
 
+  /// The other laws of two uniforms a variate.
+  template <int E>
+  __device__ __forceinline__ void read_other(std::uint64_t first, R (&z)[E]) {
+    const LawKind kind = spec_.law.kind;
+    const double alpha = spec_.law.alpha;
+    const StableForm form = stable_form(alpha);
+    pairs_.read(first, z, [&](std::uint64_t block, R(&values)[pairs_per_block<R>]) {
+      BitsOf<R> words[4];
+      words_.template block<R>(block, words);
+      pairs_of_block<R>(words, values, [&](BitsOf<R> a, BitsOf<R> b) {
+        if (kind == LawKind::laplace) return laplace<R>(a, b);
+        if (kind == LawKind::logistic) return logistic<R>(a, b);
+        if (form == StableForm::alpha1) return alpha_stable<StableForm::alpha1, R>(a, b, alpha);
+        if (form == StableForm::alpha2) return alpha_stable<StableForm::alpha2, R>(a, b, alpha);
+        return alpha_stable<StableForm::general, R>(a, b, alpha);
+      });
+    });
+  }
+
+  template <int E>
+  __device__ __forceinline__ void read_contaminated(std::uint64_t first, const Lanes& lanes, R (&z)[E]) {
+    read_normals(first, lanes, z);
+    BitsOf<R> selector[E];
+    selectors_.read(first, selector, [&](std::uint64_t block, BitsOf<R>(&out)[uniforms_per_block<R>]) {
+      BitsOf<R> words[4];
+      words_.template block<R>(first_block(Purpose::selector) + block, words);
+#pragma unroll
+      for (int i = 0; i < uniforms_per_block<R>; ++i) out[i] = word_of_uniform<R>(words, i);
+    });
+    const std::uint32_t below = wide_below(spec_.law.eps);
+#pragma unroll
+    for (int e = 0; e < E; ++e) z[e] = contaminate<R>(z[e], selector[e], below, static_cast<R>(spec_.law.k));
+  }
+
   /// The chain p over the pairs of a vector goes from lane to lane: after i rounds the first i + 1 lanes are right.
   template <int E>
   __device__ __forceinline__ void read_multivariate_t(std::uint64_t first, int c, const Lanes& lanes, R (&z)[E],
                                                       R& carry) {
-    constexpr int pairs = (E + 1) / 2;
-    MultivariateTPair<R> pair[pairs];
+    constexpr int pairs_here = (E + 1) / 2;
+    MultivariateTPair<R> pair[pairs_here];
     BitsOf<R> words[4];
 #pragma unroll
-    for (int i = 0; i < pairs; ++i) {
+    for (int i = 0; i < pairs_here; ++i) {
       const std::uint64_t number = first / 2 + i;
-      if (i == 0 || number % pairs_per_block == 0) words_.template block<R>(number / pairs_per_block, words);
+      if (i == 0 || number % pairs == 0) words_.template block<R>(number / pairs, words);
       BitsOf<R> radius, angle;
       uniforms_of_pair(words, number, radius, angle);
       pair[i] = multivariate_t_pair<R>(radius, angle, spec_.law.nu + static_cast<double>((c & ~1) + 2 * i));
@@ -195,13 +247,13 @@ class LaneNoise {
     for (int round = 0;; ++round) {
       after = p;
 #pragma unroll
-      for (int i = 0; i < pairs; ++i) after = after * pair[i].exp_a;
+      for (int i = 0; i < pairs_here; ++i) after = after * pair[i].exp_a;
       if ((round + 1) * distance >= lanes.count) break;
       const R before = __shfl_up_sync(whole_warp, after, distance, lanes.count);
       p = lanes.lane >= distance ? before : carry;
     }
 #pragma unroll
-    for (int i = 0; i < pairs; ++i) {
+    for (int i = 0; i < pairs_here; ++i) {
       const R r = p * pair[i].radius;
       if constexpr (E == 1) {
         z[0] = r * ((c & 1) != 0 ? pair[0].sine : pair[0].cosine);
@@ -219,7 +271,9 @@ class LaneNoise {
   int row_;  // numbers a message takes from the stream
   std::uint64_t first_block_;
   BlockReader<R, normals_per_block<R>> normals_;
-  BlockReader<R, t_per_block<R>> t_;
+  BlockReader<R, pairs_per_block<R>> pairs_;
+  struct Nothing {};
+  std::conditional_t<family == LawFamily::all, BlockReader<BitsOf<R>, uniforms_per_block<R>>, Nothing> selectors_;
 };
 
 }  // namespace pathbound::cuda

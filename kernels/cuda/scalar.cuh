@@ -18,12 +18,13 @@ class ScalarRun {
         local_(blockIdx.x * blockDim.x + threadIdx.x),
         words_(spec.seed, segment.first_path + local_) {}
 
-  template <bool any_law>
+  template <LawFamily laws>
   __device__ __forceinline__ void run() {
     if (local_ >= segment_.n_paths) return;
     x_ = segment_.from_start ? spec_.start[0] : segment_.x[local_];
     alive_ = segment_.from_start || segment_.alive[local_] != 0;
-    if constexpr (any_law) {
+    static_assert(laws != LawFamily::all);
+    if constexpr (laws == LawFamily::student_t) {
       switch (t_form(spec_.law.nu)) {
         case TForm::nu1:
           run_form<TForm::nu1>();
@@ -50,8 +51,8 @@ class ScalarRun {
   template <TForm form>
   __device__ __forceinline__ void run_form() {
     const double nu = spec_.law.nu;
-    run_method<t_per_block<R>>(
-        [nu](const BitsOf<R>(&words)[4], R(&z)[t_per_block<R>]) { student_t_of_block<form, R>(words, nu, z); });
+    run_method<pairs_per_block<R>>(
+        [nu](const BitsOf<R>(&words)[4], R(&z)[pairs_per_block<R>]) { student_t_of_block<form, R>(words, nu, z); });
   }
   template <int V, class Make>
   __device__ __forceinline__ void run_method(Make&& make) {
@@ -129,10 +130,10 @@ class ScalarRun {
   int until_ = 0;  // step of the segment at which the next record is due, or its end
 };
 
-template <class R, class Objective, bool any_law>
+template <class R, class Objective, LawFamily laws>
 __global__ void __launch_bounds__(step_threads(Layout::registers), 4)
     scalar_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment) {
-  ScalarRun<R, Objective>(spec, segment, Objective(spec.objective)).template run<any_law>();
+  ScalarRun<R, Objective>(spec, segment, Objective(spec.objective)).template run<laws>();
 }
 
 /// The objective chosen at run time, for double: there the arithmetic outweighs everything else.

@@ -52,14 +52,14 @@ struct Choice {
 template <class R>
 const Variant<R>* find_variant(const std::vector<Variant<R>>& all, const SimSpec<R>& spec, bool scalar, Layout layout,
                                int coordinates) {
-  const bool any_law = spec.law.kind != LawKind::gaussian;
+  const LawFamily needed = family_of(spec.law.kind);
   const Variant<R>* found = nullptr;
   for (const Variant<R>& v : all) {
     if (v.model != spec.is_model || v.general != (!spec.is_model && is_general(spec)) || v.scalar != scalar ||
-        v.layout != layout || (any_law && !v.any_law))
+        v.layout != layout || v.laws < needed)
       continue;
     if (scalar ? !v.any_objective && v.objective != spec.objective.kind : v.coordinates != coordinates) continue;
-    if (found == nullptr || (!any_law && !v.any_law)) found = &v;
+    if (found == nullptr || v.laws < found->laws) found = &v;
   }
   return found;
 }

@@ -5,15 +5,17 @@
 
 namespace pathbound::cuda {
 
-#define SCALAR_float(name, objective, kind, any_law)
-#define SCALAR_double(name, objective, kind, any_law) \
-  {#name, scalar_kernel<double, objective, any_law>, true, true, {}, any_law, 1, Layout::registers},
-#define SCALAR(name, real, objective, kind, any_law) SCALAR_##real(name, objective, kind, any_law)
-#define TILE_float(name, coordinates, any_law, layout)
-#define TILE_double(name, coordinates, any_law, layout)                                                             \
-  {#name,         tile_kernel<double, coordinates, any_law, Layout::layout>, false, true, {}, any_law, coordinates, \
-   Layout::layout},
-#define TILE(name, real, coordinates, any_law, layout) TILE_##real(name, coordinates, any_law, layout)
+#define SCALAR_float(name, objective, kind, laws)
+#define SCALAR_double(name, objective, kind, laws) \
+  {#name, scalar_kernel<double, objective, LawFamily::laws>, true, true, {}, LawFamily::laws, 1, Layout::registers},
+#define SCALAR(name, real, objective, kind, laws) SCALAR_##real(name, objective, kind, laws)
+#define TILE_float(name, coordinates, laws, layout)
+#define TILE_double(name, coordinates, laws, layout)                               \
+  {#name,       tile_kernel<double, coordinates, LawFamily::laws, Layout::layout>, \
+   false,       true,                                                              \
+   {},          LawFamily::laws,                                                   \
+   coordinates, Layout::layout},
+#define TILE(name, real, coordinates, laws, layout) TILE_##real(name, coordinates, laws, layout)
 
 std::vector<Variant<double>> double_variants() {
   return {

@@ -5,10 +5,17 @@
 
 namespace pathbound::cuda {
 
-#define SCALAR_double(name, objective, kind, any_law)
-#define SCALAR_float(name, objective, kind, any_law) \
-  {#name, scalar_kernel<float, objective, any_law>, true, false, ObjectiveKind::kind, any_law, 1, Layout::registers},
-#define SCALAR(name, real, objective, kind, any_law) SCALAR_##real(name, objective, kind, any_law)
+#define SCALAR_double(name, objective, kind, laws)
+#define SCALAR_float(name, objective, kind, laws)    \
+  {#name,                                            \
+   scalar_kernel<float, objective, LawFamily::laws>, \
+   true,                                             \
+   false,                                            \
+   ObjectiveKind::kind,                              \
+   LawFamily::laws,                                  \
+   1,                                                \
+   Layout::registers},
+#define SCALAR(name, real, objective, kind, laws) SCALAR_##real(name, objective, kind, laws)
 
 std::vector<Variant<float>> scalar_float_variants() {
   return {

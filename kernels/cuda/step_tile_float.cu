@@ -4,11 +4,13 @@
 
 namespace pathbound::cuda {
 
-#define TILE_double(name, coordinates, any_law, layout)
-#define TILE_float(name, coordinates, any_law, layout)                                                             \
-  {#name,         tile_kernel<float, coordinates, any_law, Layout::layout>, false, true, {}, any_law, coordinates, \
-   Layout::layout},
-#define TILE(name, real, coordinates, any_law, layout) TILE_##real(name, coordinates, any_law, layout)
+#define TILE_double(name, coordinates, laws, layout)
+#define TILE_float(name, coordinates, laws, layout)                               \
+  {#name,       tile_kernel<float, coordinates, LawFamily::laws, Layout::layout>, \
+   false,       true,                                                             \
+   {},          LawFamily::laws,                                                  \
+   coordinates, Layout::layout},
+#define TILE(name, real, coordinates, laws, layout) TILE_##real(name, coordinates, laws, layout)
 
 std::vector<Variant<float>> tile_float_variants() {
   return {

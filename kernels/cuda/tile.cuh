@@ -11,7 +11,7 @@
 namespace pathbound::cuda {
 
 /// general: also the methods, compressors, laws and sums of is_general.
-template <class R, int E, bool any_law, bool general, Layout layout>
+template <class R, int E, LawFamily laws, bool general, Layout layout>
 class TileRun : TileState<R, E, layout> {
   using Base = TileState<R, E, layout>;
   using Base::dim;
@@ -85,7 +85,7 @@ class TileRun : TileState<R, E, layout> {
     for (int i = 0; i < spec_.n_workers; ++i, ++message) {
       const WorkerSpec<R>& worker = spec_.workers[i];
       const R scale = spec_.affine ? sqrt(fma(worker.affine_sq, mean_square, worker.scale_sq)) : worker.scale;
-      R carry = any_law ? sqrt(static_cast<R>(spec_.law.nu)) : R(0);
+      R carry = laws != LawFamily::gaussian ? sqrt(static_cast<R>(spec_.law.nu)) : R(0);
       for_chunks([&](int c, const R(&)[E], const R(&g)[E]) {
         R z[E];
         noise_.read(message, c, lanes_, z, carry);
@@ -402,7 +402,7 @@ class TileRun : TileState<R, E, layout> {
     }
   }
 
-  LaneNoise<R, any_law> noise_;
+  LaneNoise<R, laws> noise_;
   PathWords words_;
   std::conditional_t<layout == Layout::registers, RegisterSubsets<R, E>, MemorySubsets<R>> subsets_;
   BlockReader<std::uint32_t, uniforms_per_block<R>> coordinate_words_;
@@ -412,18 +412,18 @@ class TileRun : TileState<R, E, layout> {
   R message_[E], state_[2][E];  // registers
 };
 
-template <class R, int E, bool any_law, Layout layout>
+template <class R, int E, LawFamily laws, Layout layout>
 __global__ void __launch_bounds__(step_threads(layout), sizeof(R) == 8 ? 1 : 2)
     tile_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment) {
   __shared__ SharedMemory<R, layout> shared;
-  TileRun<R, E, any_law, false, layout>(spec, segment, shared).run();
+  TileRun<R, E, laws, false, layout>(spec, segment, shared).run();
 }
 
 template <class R, int E, Layout layout>
 __global__ void __launch_bounds__(step_threads(layout), 1)
     general_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment) {
   __shared__ SharedMemory<R, layout> shared;
-  TileRun<R, E, true, true, layout>(spec, segment, shared).run();
+  TileRun<R, E, LawFamily::all, true, layout>(spec, segment, shared).run();
 }
 
 }  // namespace pathbound::cuda

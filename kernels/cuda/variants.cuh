@@ -3,6 +3,7 @@
 #pragma once
 #include <vector>
 
+#include "kernels/cuda/law_family.cuh"
 #include "kernels/cuda/segment.cuh"
 
 namespace pathbound::cuda {
@@ -17,11 +18,11 @@ struct Variant {
   bool scalar;              ///< else a tile
   bool any_objective;       ///< scalar: chosen at run time
   ObjectiveKind objective;  ///< scalar, if not any_objective
-  bool any_law;             ///< else gaussian only
-  int coordinates;          ///< tile: a lane's
-  Layout layout;            ///< tile
-  bool model = false;       ///< of an SDE model
-  bool general = false;     ///< of a method with more than the first components (is_general)
+  LawFamily laws;
+  int coordinates;       ///< tile: a lane's
+  Layout layout;         ///< tile
+  bool model = false;    ///< of an SDE model
+  bool general = false;  ///< of a method with more than the first components (is_general)
 };
 
 std::vector<Variant<float>> scalar_float_variants();
