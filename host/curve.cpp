@@ -432,8 +432,8 @@ MomentReport moments_of(const CurveConfig& curve, const Objective& objective) {
       std::any_of(curve.workers.scale.begin(), curve.workers.scale.end(), [](double s) { return s > 0.0; });
   const bool affine = curve.noise.affine > 0.0 && constants.suboptimality_at_start > 0.0;
   const bool noisy = additive || affine;
-  const bool heavy = curve.noise.law.kind != LawKind::gaussian;
-  const double nu = curve.noise.law.nu;
+  const double nu = tail_order(curve.noise.law);
+  const bool heavy = std::isfinite(nu);
   const std::string words = law_words(curve.noise.law);
 
   if (constants.super_quadratic) {
@@ -730,9 +730,11 @@ Curve make_curve(const CurveConfig& config, const Objective& objective, const Si
     curve.upper.push_back(upper);
     curve.min.push_back(record.finite > 0 ? record.min : nan);
     curve.max.push_back(record.finite > 0 ? record.max : nan);
-    // |grad f| grows no faster than |x| on quadratics, so its mean exists for nu > 1 where that of S needs nu > 2.
-    const bool grad_exists = mean_exists || start ||
-                             (!objective.constants().super_quadratic && config.noise.law.nu > 1.0 && record.finite > 0);
+    // |grad f| grows no faster than |x| on quadratics, so its mean needs a mean of the noise where that of S needs a
+    // variance.
+    const bool grad_exists =
+        mean_exists || start ||
+        (!objective.constants().super_quadratic && tail_order(config.noise.law) > 1.0 && record.finite > 0);
     curve.grad_norm.push_back(grad_exists && record.finite > 0 ? record.grad_norm_sum / n : nan);
     curve.regime.push_back(record.finite > 0 ? linear_regime(config, record.max_grad) : nan);
     curve.max_grad.push_back(record.max_grad);

@@ -231,7 +231,6 @@ CudaOptions cuda_options(const RunOptions& options) {
 
 void require_supported(const CurveConfig& curve) {
   std::string what;
-  if (curve.noise.law.kind > LawKind::multivariate_t) what += fmt::format(", law {}", name_of(curve.noise.law.kind));
   if (curve.model && curve.adaptive.kind != AdaptiveKind::none)
     what += fmt::format(", models with adaptive {}", name_of(curve.adaptive.kind));
   if (!what.empty()) throw InputError(fmt::format("curve '{}': not available yet: {}", curve.name, what.substr(2)));
