@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/figures.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -38,7 +41,41 @@ bool is_gap(std::string_view cell) {
   return cell.empty() || cell == "-" || cell == "inf" || cell == "-inf" || cell == "nan";
 }
 
+Json to_json(const Answer& answer) {
+  Json json;
+  json["id"] = answer.id;
+  json["question"] = answer.question;
+  json["claim"] = answer.claim;
+  json["expected"] = answer.expected;
+  json["answer"] = answer.answer;
+  json["met"] = answer.met;
+  json["number_is"] = answer.number_is;
+  json["number"] = json_number(answer.number);
+  json["lower"] = json_number(answer.lower);
+  json["upper"] = json_number(answer.upper);
+  json["confidence"] = json_number(answer.confidence);
+  json["figure"] = answer.figure;
+  json["experiment"] = answer.experiment;
+  return json;
+}
+
 }  // namespace
+
+Table answers_table(const std::vector<Answer>& answers) {
+  Table table;
+  table.title = "Answers";
+  table.header = {"question", "claim", "expected", "answer", "number", "interval", "what the number is"};
+  for (const Answer& one : answers) {
+    const bool interval = !std::isnan(one.lower) || !std::isnan(one.upper);
+    table.rows.push_back({one.question, one.claim, one.expected,
+                          one.met ? one.answer : one.answer + " (NOT as expected)", short_number(one.number),
+                          interval ? fmt::format("[{}, {}]", short_number(one.lower), short_number(one.upper)) : "-",
+                          interval && !std::isnan(one.confidence)
+                              ? fmt::format("{} ({:.4g}% interval)", one.number_is, 100.0 * one.confidence)
+                              : one.number_is});
+  }
+  return table;
+}
 
 Json to_json(const BenchReport& report) {
   Json json;
@@ -46,11 +83,15 @@ Json to_json(const BenchReport& report) {
   json["title"] = report.title;
   json["summary"] = report.summary;
   json["environment"] = to_json(report.environment);
+  json["answers"] = Json::array();
+  for (const Answer& answer : report.answers) json["answers"].push_back(to_json(answer));
   json["tables"] = Json::array();
-  for (const Table& table : report.tables) {
+  const auto add_table = [&](const Table& table) {
     json["tables"].push_back(
         {{"title", table.title}, {"caption", table.caption}, {"header", table.header}, {"rows", table.rows}});
-  }
+  };
+  if (!report.answers.empty()) add_table(answers_table(report.answers));
+  for (const Table& table : report.tables) add_table(table);
   json["figures"] = Json::array();
   for (const Figure& figure : report.figures) {
     Json series = Json::array();

@@ -405,8 +405,8 @@ TEST(VerdictTable, copes_with_empty_results) {
 
 TEST(BenchReport, json_has_the_keys_in_order_and_null_for_gaps) {
   const Json json = to_json(sample::bench_report());
-  EXPECT_EQ(keys_of(json), (std::vector<std::string>{"schema", "title", "summary", "environment", "tables", "figures",
-                                                     "performance"}));
+  EXPECT_EQ(keys_of(json), (std::vector<std::string>{"schema", "title", "summary", "environment", "answers", "tables",
+                                                     "figures", "performance"}));
   EXPECT_EQ(json["schema"], 1);
   EXPECT_EQ(keys_of(json["tables"][0]), (std::vector<std::string>{"title", "caption", "header", "rows"}));
   EXPECT_EQ(json["tables"][0]["rows"][2], Json::parse(R"(["<moment>", "-", "x 120"])"));
@@ -427,6 +427,42 @@ TEST(BenchReport, json_has_the_keys_in_order_and_null_for_gaps) {
   EXPECT_EQ(to_json(report)["figures"][0]["series"][0], Json::parse(R"({"name": "short", "x": [1.0, null],
     "y": [2.0, null], "lower": [0.0, null], "upper": [], "line": false, "dashed": true, "group": -1})"));
   EXPECT_TRUE(to_json(report)["performance"]["path_steps_per_second"].is_null());
+}
+
+TEST(BenchReport, answers_stand_in_the_json_and_in_the_first_table) {
+  BenchReport report;
+  EXPECT_EQ(to_json(report)["answers"], Json::array());
+  EXPECT_EQ(to_json(report)["tables"], Json::array());
+  report.tables.push_back({"Fits", "", {"a"}, {{"1"}}});
+  Answer said, silent;
+  said.id = "slope/1";
+  said.question = "Is it linear?";
+  said.claim = "yes, source 1";
+  said.expected = "yes";
+  said.answer = "no";
+  said.met = false;
+  said.number_is = "exponent";
+  said.number = 1.5;
+  said.lower = 1.25;
+  said.upper = 1.75;
+  said.confidence = 0.99;
+  said.figure = "Weak error";
+  said.experiment = "bench_slope --quick";
+  silent.id = "slope/2";
+  silent.answer = "nobody knows";
+  report.answers = {said, silent};
+  const Json json = to_json(report);
+  EXPECT_EQ(json["answers"][0], Json::parse(R"({"id": "slope/1", "question": "Is it linear?", "claim": "yes, source 1",
+    "expected": "yes", "answer": "no", "met": false, "number_is": "exponent", "number": 1.5, "lower": 1.25,
+    "upper": 1.75, "confidence": 0.99, "figure": "Weak error", "experiment": "bench_slope --quick"})"));
+  EXPECT_EQ(keys_of(json["answers"][1]), keys_of(json["answers"][0]));
+  EXPECT_TRUE(json["answers"][1]["number"].is_null() && json["answers"][1]["confidence"].is_null());
+  ASSERT_EQ(json["tables"].size(), 2u);
+  const std::vector<std::vector<std::string>> rows = {{"Is it linear?", "yes, source 1", "yes", "no (NOT as expected)",
+                                                       "1.5", "[1.25, 1.75]", "exponent (99% interval)"},
+                                                      {"", "", "", "nobody knows", "-", "-", ""}};
+  EXPECT_EQ(json["tables"][0]["rows"], Json(rows));
+  EXPECT_EQ(json["tables"][1]["title"], "Fits");
 }
 
 TEST(TableText, aligns_numbers_to_the_right_and_text_to_the_left) {
