@@ -94,6 +94,11 @@ double mean_square_factor(const std::vector<double>& h, double eta, const Worker
   return largest_eigenvalue(a, b);
 }
 
+/// Whether E C_j(v)^2 = (1 + omega) v_j^2, so that moments on quadratics are known exactly.
+bool has_exact_moments(CompressorKind kind) {
+  return kind == CompressorKind::identity || kind == CompressorKind::rand_k || kind == CompressorKind::bernoulli;
+}
+
 /// The r of O3: the drift of a model on a quadratic is -h (1 + r eta h) x.
 double drift_correction(ModelKind kind) {
   return kind == ModelKind::second_order ? 0.5 : kind == ModelKind::curvature ? -0.5 : 0.0;
@@ -161,11 +166,15 @@ class Evaluation {
   }
 
   void require_method(bool sign) {
-    const bool is_sign = config_.method == MethodKind::dsignsgd;
-    check(sign == is_sign, "method",
+    const MethodKind method = config_.method;
+    const bool fits = sign ? method == MethodKind::dsignsgd : method == MethodKind::dsgd || method == MethodKind::dcsgd;
+    check(fits, "method",
           fmt::format("the theorem is about {}, the curve is {}{}", sign ? "DSignSGD" : "DSGD and DCSGD",
                       config_.model ? "a model of " : "", method_words(config_.method)),
           true);
+    if (config_.adaptive.kind != AdaptiveKind::none)
+      check(false, "step sizes that do not depend on x",
+            fmt::format("the step is multiplied by the adaptive factor {}", name_of(config_.adaptive.kind)), true);
   }
 
   void require_pl_and_smooth() {
@@ -283,7 +292,7 @@ class Evaluation {
 
   /// What the failed Delta > 0 of a bound does not say: whether the curve's process is stable. Exact on quadratics.
   std::string own_stability(const WorkerMeans& means) const {
-    if (objective_.config().kind != ObjectiveKind::quadratic) return "";
+    if (objective_.config().kind != ObjectiveKind::quadratic || !has_exact_moments(config_.compressor.kind)) return "";
     const auto& h = objective_.config().eigenvalues;
     const double eta = largest_step(config_, curve_.step.empty() ? 0 : curve_.step.back());
     const bool rate = config_.model && config_.model->kind != ModelKind::hessian_aware;
@@ -303,13 +312,16 @@ class Evaluation {
     number("omega", means.omega);
     number("Var zeta", var);
     number("noise", means.noise);
-    const bool finite = std::isfinite(means.noise) && std::isfinite(means.affine);
+    const bool finite = !std::isinf(means.noise) && !std::isinf(means.affine);
     check(finite, "finite noise variance",
           finite ? fmt::format("mean (1 + omega_i) d sigma_i^2 Var zeta / B_i = {:.6g}", means.noise)
                  : fmt::format("Var zeta is infinite: {}", law_words(config_.noise.law)),
           true);
-    assume("unbiased compressor", AssumptionStatus::proved,
-           fmt::format("E C(x) = x and E|C(x) - x|^2 <= omega |x|^2 with mean omega = {:.6g}", means.omega));
+    check(std::isfinite(means.omega), "unbiased compressor",
+          std::isfinite(means.omega)
+              ? fmt::format("E C(x) = x and E|C(x) - x|^2 <= omega |x|^2 with mean omega = {:.6g}", means.omega)
+              : fmt::format("{} is biased", name_of(config_.compressor.kind)),
+          true);
     const bool curvature = v_.theorem == "B3c";
     if (!iterates && !curvature) require_no_affine_noise();
     if (!meaningful_) return;
@@ -352,6 +364,7 @@ class Evaluation {
       return;
     const auto& h = objective_.config().eigenvalues;
     if (objective_.config().kind == ObjectiveKind::quadratic && config_.noise.affine == 0.0 && !h.empty() &&
+        has_exact_moments(config_.compressor.kind) &&
         std::all_of(h.begin(), h.end(), [&](double value) { return value == h.front(); })) {
       const double rest = delta - 0.5 * config_.eta * h.front();
       v_.predicted_excess = rest > 0.0 ? delta / rest : inf;

@@ -112,12 +112,14 @@ std::string excess_words(double mean, double bound) {
 }
 
 /// No randomness: every path is the same. (rand_k counts as random: the dimension, with which it may keep all, is not
-/// known here.)
+/// known here; so do qsgd and natural, of which that depends on the gradient.)
 bool is_deterministic(const CurveConfig& config) {
   const bool noise = config.noise.affine > 0.0 || std::any_of(config.workers.scale.begin(), config.workers.scale.end(),
                                                               [](double scale) { return scale > 0.0; });
-  const bool dropped = config.compressor.kind == CompressorKind::rand_k ||
-                       (config.compressor.kind == CompressorKind::bernoulli && config.compressor.p < 1.0);
+  const CompressorKind kind = config.compressor.kind;
+  const bool dropped =
+      (kind == CompressorKind::bernoulli && config.compressor.p < 1.0) ||
+      (kind != CompressorKind::bernoulli && kind != CompressorKind::identity && kind != CompressorKind::top_k);
   // Without noise the Q of a DSignSGD model is 0, but for coordinates in which grad f is.
   if (config.method == MethodKind::dsignsgd) return !noise && !config.model;
   return !noise && !dropped;

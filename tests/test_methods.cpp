@@ -3,8 +3,8 @@
 // rand_k_plain: whole trajectories against an independent computation in long double from the same random words, and
 // the compressors' means and omega.
 //
-// False alarms of the statistical checks, all with fixed seeds: 3.8e-8 for each comparison at 5.5 standard errors, below
-// 300 of them: 1.2e-5 for the file.
+// False alarms of the statistical checks, all with fixed seeds: 3.8e-8 for each comparison at 5.5 standard errors,
+// below 300 of them: 1.2e-5 for the file.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -227,8 +227,7 @@ std::vector<Case> cases() {
       {quadratic, t3, three, "method = \"clipped_dsgd\"\nclip = 2.0\neta = 0.05"},
       {cosh, "scale = 0.3", "", "method = \"clipped_dsgd\"\nclip = 1.0\neta = 0.1"},
       {quadratic, affine, three, "method = \"heavy_ball\"\neta = 0.05\nmomentum = 0.7"},
-      {cosh, "scale = 0.2", two,
-       "method = \"heavy_ball\"\neta = 0.05\nschedule = { kind = \"cosine\", warmup = 5 }"},
+      {cosh, "scale = 0.2", two, "method = \"heavy_ball\"\neta = 0.05\nschedule = { kind = \"cosine\", warmup = 5 }"},
       {quadratic, t3, three, "method = \"adam\"\neta = 0.02"},
       {quartic, "scale = 0.2", two, "method = \"adam\"\neta = 0.02\nbeta1 = 0.5\nbeta2 = 0.9\nepsilon = 1e-3"},
       {quadratic, "", "", "method = \"adam\"\neta = 0.02\nbeta1 = 0.0\nbeta2 = 0.0"},
@@ -236,7 +235,8 @@ std::vector<Case> cases() {
       {quadratic, t3, three, dcsgd("kind = \"natural\"")},
       {quadratic, "", three, dcsgd("kind = \"top_k\", k = 3")},
       {quadratic, affine, "count = 2\nk = [1, 7]", dcsgd("kind = \"top_k\"")},
-      {cosh, "scale = 0.5", two, "method = \"dsgd\"\neta = 0.1\nadaptive = { kind = \"gradient_norm\", c = 0.5, q = 1.3 }"},
+      {cosh, "scale = 0.5", two,
+       "method = \"dsgd\"\neta = 0.1\nadaptive = { kind = \"gradient_norm\", c = 0.5, q = 1.3 }"},
       {cosh, "scale = 0.5", two,
        "method = \"dsgd\"\neta = 0.1\nadaptive = { kind = \"gradient_norm\", stochastic = true }\n"
        "schedule = { kind = \"exponential\", rate = 0.03 }"},
@@ -272,16 +272,18 @@ TEST(Methods, RandKPlainIsRandKWithAStepOfKOverDTimesEta) {
                    "count = 3",
                    "method = \"dcsgd\"\neta = " + eta + "\ncompressor = { kind = \"" + kind + "\", k = 2 }");
   };
-  const Record plain = last_record<double>(text("0.2", "rand_k_plain")), scaled = last_record<double>(text("0.05", "rand_k"));
+  const Record plain = last_record<double>(text("0.2", "rand_k_plain")),
+               scaled = last_record<double>(text("0.05", "rand_k"));
   EXPECT_NEAR(plain.sum / scaled.sum, 1.0, 1e-12);
 }
 
 TEST(Methods, InOneDimensionNormalisedWorkersAreSigns) {
   const auto text = [](const std::string& method) {
-    return text_of("float", "paths = 3000\nsteps = 60\ncheckpoints = 6", "kind = \"cosh\"", "law = \"student_t\"\nnu = 1.0",
-                   "count = 3", method);
+    return text_of("float", "paths = 3000\nsteps = 60\ncheckpoints = 6", "kind = \"cosh\"",
+                   "law = \"student_t\"\nnu = 1.0", "count = 3", method);
   };
-  const SimResult normalised = Prepared<float>(text("method = \"dnsgd\"\nat = \"worker\"\neta = 0.05")).run(best_isa(), 1),
+  const SimResult normalised =
+                      Prepared<float>(text("method = \"dnsgd\"\nat = \"worker\"\neta = 0.05")).run(best_isa(), 1),
                   signs = Prepared<float>(text("method = \"dsignsgd\"\neta = 0.05")).run(best_isa(), 1);
   for (std::size_t c = 0; c < signs.records.size(); ++c) {
     EXPECT_EQ(normalised.records[c].sum, signs.records[c].sum);
@@ -293,10 +295,10 @@ TEST(Methods, HeavyBallHasTheExactStationaryVarianceOfItsLinearRecursion) {
   // x' = x - eta v', v' = beta v + h x + sigma zeta / sqrt(N): E x^2 = eta sigma^2 (1 + beta) /
   // (h (1 - beta) (2 (1 + beta) - eta h) N), the stationary solution of the second-moment equations.
   const double eta = 0.3, beta = 0.6, h = 1.0, sigma = 0.5, n = 2.0;
-  const auto record = last_record<double>(
-      text_of("double", "paths = 65536\nsteps = 200\ncheckpoints = 1",
-              "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }", "scale = 0.5", "count = 2",
-              "method = \"heavy_ball\"\neta = 0.3\nmomentum = 0.6"));
+  const auto record =
+      last_record<double>(text_of("double", "paths = 65536\nsteps = 200\ncheckpoints = 1",
+                                  "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }",
+                                  "scale = 0.5", "count = 2", "method = \"heavy_ball\"\neta = 0.3\nmomentum = 0.6"));
   const double exact = 0.5 * h * eta * sigma * sigma * (1 + beta) / (h * (1 - beta) * (2 * (1 + beta) - eta * h) * n);
   const double paths = static_cast<double>(record.finite), mean = record.sum / paths;
   EXPECT_TRUE(stat::near(mean, exact, std::sqrt(record.m2 / (paths * (paths - 1)))));
