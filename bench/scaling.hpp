@@ -18,7 +18,7 @@
 namespace pathbound::scaling {
 
 /// Hyperparameters of a run with workers alike.
-struct Run {
+struct Parameters {
   double eta = 1.0, batch = 1.0, omega = 0.0;
   int workers = 1;
 };
@@ -28,7 +28,7 @@ struct Scaling {
   double kappa = 1.0, delta = 1.0, beta = 1.0, alpha = 1.0;
 };
 
-inline Run scaled(const Run& run, const Scaling& by) {
+inline Parameters scaled(const Parameters& run, const Scaling& by) {
   const double workers = by.alpha * run.workers;
   if (std::abs(workers - std::round(workers)) > 1e-9 || workers < 0.5)
     throw std::logic_error("a scaling rule asks for a fraction of a worker");
@@ -36,14 +36,16 @@ inline Run scaled(const Run& run, const Scaling& by) {
 }
 
 /// The stationary level of DSGD and DCSGD to leading order, up to a factor that no rule changes.
-inline double leading_level(const Run& run) { return run.eta * (1.0 + run.omega) / (run.batch * run.workers); }
+inline double leading_level(const Parameters& run) { return run.eta * (1.0 + run.omega) / (run.batch * run.workers); }
 /// The same of DSignSGD.
-inline double leading_sign_level(const Run& run) { return run.eta / (std::sqrt(run.batch) * run.workers); }
+inline double leading_sign_level(const Parameters& run) { return run.eta / (std::sqrt(run.batch) * run.workers); }
 
 /// The relative correction e of the level along an eigenvalue h: the level is the leading one divided by 1 - e.
-inline double level_correction(const Run& run, double h) { return 0.5 * run.eta * h * (1.0 + run.omega / run.workers); }
+inline double level_correction(const Parameters& run, double h) {
+  return 0.5 * run.eta * h * (1.0 + run.omega / run.workers);
+}
 /// Delta of B3': E S of the first_order SDE relaxes with the rate 2 mu Delta.
-inline double relaxation(const Run& run, double L) { return 1.0 - 0.5 * run.eta * L * run.omega / run.workers; }
+inline double relaxation(const Parameters& run, double L) { return 1.0 - 0.5 * run.eta * L * run.omega / run.workers; }
 
 /// f = 1/2 sum h_j x_j^2 from x_j = start, Gaussian noise of standard deviation sigma.
 struct Quadratic {
@@ -52,7 +54,7 @@ struct Quadratic {
 };
 
 /// E S of DCSGD after so many steps (O1); infinity: at the end, which is infinite where the method is not stable.
-inline double exact_mean(const Quadratic& f, const Run& run, double steps) {
+inline double exact_mean(const Quadratic& f, const Parameters& run, double steps) {
   double sum = 0.0;
   for (const double h : f.h) {
     const double z = run.eta * h, loss = z * (2.0 - z * (1.0 + run.omega / run.workers));  // 1 - q
@@ -66,14 +68,14 @@ inline double exact_mean(const Quadratic& f, const Run& run, double steps) {
   }
   return sum;
 }
-inline double exact_level(const Quadratic& f, const Run& run) {
+inline double exact_level(const Quadratic& f, const Parameters& run) {
   return exact_mean(f, run, std::numeric_limits<double>::infinity());
 }
 
 /// E S of DSignSGD on h x^2/2 from x = start at the steps asked for, ascending (O5): the probabilities of the lattice
 /// start + (eta/N) Z are advanced by those of the number of positive signs. xi(y): Xi of the law at the gradient over
 /// the scale of the noise.
-inline std::vector<double> exact_sign_means(double h, double start, double sigma, const Run& run,
+inline std::vector<double> exact_sign_means(double h, double start, double sigma, const Parameters& run,
                                             const std::function<double(double)>& xi,
                                             const std::vector<std::uint64_t>& steps) {
   constexpr double negligible = 1e-22;
@@ -127,12 +129,12 @@ inline std::vector<double> exact_sign_means(double h, double start, double sigma
 }
 
 /// The rate eta l h sqrt(B)/sigma at which x loses its mean, per step, in the linear regime.
-inline double sign_rate(double h, double sigma, double l, const Run& run) {
+inline double sign_rate(double h, double sigma, double l, const Parameters& run) {
   return run.eta * l * h * std::sqrt(run.batch) / sigma;
 }
 
 /// The level that exact_sign_means ends at. Odd N: the mean of two steps, as positions alternate.
-inline double exact_sign_level(double h, double start, double sigma, const Run& run, double l,
+inline double exact_sign_level(double h, double start, double sigma, const Parameters& run, double l,
                                const std::function<double(double)>& xi) {
   const auto steps = static_cast<std::uint64_t>(std::ceil(16.0 / sign_rate(h, sigma, l, run)));
   const std::vector<double> last = exact_sign_means(h, start, sigma, run, xi, {steps, steps + 1});
@@ -206,7 +208,8 @@ struct Setting {
   Scaling by;
 };
 struct Rule {
-  std::string_view id, formula, source;
+  std::string_view id, formula;
+  std::string_view source;  ///< what claims that it recovers the uncompressed run; "derived" and from what: not printed
   std::vector<Setting> settings;  ///< the first is the one that --quick takes
 };
 
@@ -230,18 +233,18 @@ inline std::vector<Rule> compression_rules() {
       [](Setting& s, double) { s.by.alpha = s.by.kappa * (1.0 + s.omega); });
   const auto row3 = [](Setting& s, double omega) { s.by.alpha = (1.0 + s.omega) / (1.0 + omega); };
   add("row3", "alpha = (1 + omega)/(1 + beta omega)", "row 3", {{1, {1, 1, 3, 0}}, {7, {1, 1, 1.0 / 7.0, 0}}}, row3);
-  add("row3/coincidence", "row 3 where (1 + beta omega)^2 = 1 + omega", "row 3, derived", {{3, {1, 1, third, 0}}},
+  add("row3/coincidence", "row 3 where (1 + beta omega)^2 = 1 + omega", "derived from row 3", {{3, {1, 1, third, 0}}},
       row3);
-  add("row3/uncompressed", "alpha = (1 + omega)/delta", "row 3 by its label BS, derived",
+  add("row3/uncompressed", "alpha = (1 + omega)/delta", "derived from row 3, by its label BS",
       {{3, {1, 2, 1, 0}}, {1, {1, 0.5, 1, 0}}, {3, {1, 0.5, 1, 0}}},
       [](Setting& s, double) { s.by.alpha = (1.0 + s.omega) / s.by.delta; });
-  add("row3/compressed", "alpha = (1 + beta omega)/(1 + omega)", "row 3 turned over, derived",
+  add("row3/compressed", "alpha = (1 + beta omega)/(1 + omega)", "derived from row 3, turned over",
       {{1, {1, 1, 3, 0}}, {3, {1, 1, third, 0}}, {7, {1, 1, 3.0 / 7.0, 0}}},
       [](Setting& s, double omega) { s.by.alpha = (1.0 + omega) / (1.0 + s.omega); });
   add("row4", "kappa = (1 + omega)/(1 + beta omega)", "row 4",
       {{3, {0, 1, third, 1}}, {1, {0, 1, 3, 1}}, {7, {0, 1, 3.0 / 7.0, 1}}},
       [](Setting& s, double omega) { s.by.kappa = (1.0 + s.omega) / (1.0 + omega); });
-  add("row4/uncompressed", "kappa = 1/(1 + beta omega)", "row 4, derived",
+  add("row4/uncompressed", "kappa = 1/(1 + beta omega)", "derived from row 4",
       {{1, {0, 1, 1, 1}}, {1, {0, 1, 3, 1}}, {3, {0, 1, third, 1}}},
       [](Setting& s, double omega) { s.by.kappa = 1.0 / (1.0 + omega); });
   add("row5", "delta = 1 + beta omega", "row 5", {{1, {1, 0, 3, 1}}, {1, {1, 0, 1, 1}}, {3, {1, 0, third, 1}}},
@@ -249,26 +252,26 @@ inline std::vector<Rule> compression_rules() {
   add("row6", "kappa = delta/(1 + omega)", "row 6", {{3, {0, 2, 1, 1}}, {1, {0, 4, 1, 1}}, {3, {0, 8, 1, 1}}},
       [](Setting& s, double) { s.by.kappa = s.by.delta / (1.0 + s.omega); });
   const auto as_it_stands = [](Setting&, double) {};
-  add("all/uncompressed", "kappa (1 + beta omega) = alpha delta", "the condition behind rows 1, 2, 5 and 6, derived",
+  add("all/uncompressed", "kappa (1 + beta omega) = alpha delta", "derived: the condition behind rows 1, 2, 5 and 6",
       {{1, {2, 2, 3, 4}}, {3, {0.5, 2, third, 0.5}}, {3, {1, 4, 7.0 / 3.0, 2}}}, as_it_stands);
-  add("all/compressed", "kappa (1 + beta omega) = alpha delta (1 + omega)", "the condition behind row 4, derived",
+  add("all/compressed", "kappa (1 + beta omega) = alpha delta (1 + omega)", "derived: the condition behind row 4",
       {{1, {2, 2, 3, 2}}, {3, {0.5, 1, 1, 0.5}}, {1, {0.5, 0.5, 7, 4}}}, as_it_stands);
   return rules;
 }
 
 /// For DSignSGD: the printed condition (read as "= 1"), what breaks it, and the condition of DCSGD.
 inline std::vector<Rule> sign_rules() {
-  return {{"sign",
+  return {{"sign/printed",
            "kappa/(alpha sqrt(delta)) = 1",
            "for DSignSGD",
            {{0, {2, 4, 1, 1}}, {0, {2, 1, 1, 2}}, {0, {1, 0.25, 1, 2}}, {0, {1, 4, 1, 0.5}}, {0, {0.5, 0.25, 1, 1}}}},
           {"sign/broken",
            "one of kappa, delta, alpha alone",
-           "for DSignSGD, its converse",
+           "derived: the converse",
            {{0, {2, 1, 1, 1}}, {0, {1, 4, 1, 1}}, {0, {1, 1, 1, 2}}}},
           {"sign/dcsgd",
            "kappa/(alpha delta) = 1, what DCSGD needs",
-           "not claimed, derived",
+           "derived from the rules of DCSGD",
            {{0, {2, 2, 1, 1}}, {0, {4, 4, 1, 1}}, {0, {1, 2, 1, 0.5}}}}};
 }
 

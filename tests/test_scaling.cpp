@@ -14,12 +14,12 @@
 namespace pathbound::scaling {
 namespace {
 
-const Run base{base_step, base_batch, 0.0, base_workers};
+const Parameters base{base_step, base_batch, 0.0, base_workers};
 const Quadratic isotropic{{1.0, 1.0, 1.0}, 2.0, 1.5}, spectrum{{0.4, 0.7, 1.0}, 2.0, 1.5};
 const LawSpec gaussian{LawKind::gaussian}, cauchy{LawKind::student_t, 1.0};
 
 TEST(Scaling, ExactMeanIsTheRecursionOfTheSecondMoments) {
-  const Run run{0.3, 2.0, 3.0, 4};
+  const Parameters run{0.3, 2.0, 3.0, 4};
   std::vector<double> m(3, 1.5 * 1.5);
   for (int k = 0; k <= 40; ++k) {
     double s = 0.0;
@@ -36,13 +36,13 @@ TEST(Scaling, ExactMeanIsTheRecursionOfTheSecondMoments) {
 }
 
 TEST(Scaling, TheLevelIsTheLeadingOneOverOneMinusItsCorrection) {
-  const Run run{0.1, 2.0, 3.0, 4};
+  const Parameters run{0.1, 2.0, 3.0, 4};
   EXPECT_DOUBLE_EQ(level_correction(run, 2.0), 0.1 * (1.0 + 0.75));
   const double variance = 2.0 * 2.0 * 3;  // sigma^2 d
   EXPECT_NEAR(exact_level(isotropic, run), 0.25 * variance * leading_level(run) / (1.0 - level_correction(run, 1.0)),
               1e-14);
   // Two runs with the same leading level: the ratio is that of the corrections, whatever the noise and the start.
-  const Run other = scaled(run, {2.0, 2.0, 1.0, 1.0});
+  const Parameters other = scaled(run, {2.0, 2.0, 1.0, 1.0});
   EXPECT_DOUBLE_EQ(leading_level(other), leading_level(run));
   EXPECT_NEAR(exact_level(isotropic, other) / exact_level(isotropic, run),
               (1.0 - level_correction(run, 1.0)) / (1.0 - level_correction(other, 1.0)), 1e-14);
@@ -55,7 +55,7 @@ TEST(Scaling, AFractionOfAWorkerIsRefused) {
 }
 
 /// |log| of the level of a rule's setting over a reference's, by the exact answer.
-double exact_deviation(const Quadratic& f, const Run& run, const Run& reference) {
+double exact_deviation(const Quadratic& f, const Parameters& run, const Parameters& reference) {
   return std::abs(std::log(exact_level(f, run) / exact_level(f, reference)));
 }
 
@@ -63,9 +63,9 @@ TEST(Scaling, CorrectionsFillHalfOfTheMarginInTheSettingsOfAllRules) {
   double largest = 0.0;
   for (const Rule& rule : compression_rules())
     for (const Setting& setting : rule.settings) {
-      Run start = base;
+      Parameters start = base;
       start.omega = setting.omega;
-      for (const Run& run : {start, scaled(start, setting.by)})
+      for (const Parameters& run : {start, scaled(start, setting.by)})
         largest = std::max(largest, -std::log1p(-level_correction(run, 1.0)));
     }
   EXPECT_LE(2.0 * largest, 1.01 * margin);
@@ -77,10 +77,10 @@ TEST(Scaling, RulesAreExactlyWithinHalfTheMarginOrFarOutside) {
     for (const Setting& setting : rule.settings)
       for (const double omega : {0.0, setting.omega})
         for (const Quadratic& f : {isotropic, spectrum}) {
-          Run start = base, reference = base;
+          Parameters start = base, reference = base;
           start.omega = setting.omega;
           reference.omega = omega;
-          const Run run = scaled(start, setting.by);
+          const Parameters run = scaled(start, setting.by);
           const double off = exact_deviation(f, run, reference);
           const double leading = leading_level(run) / leading_level(reference);
           if (preserves(leading)) {
@@ -112,7 +112,7 @@ TEST(Scaling, WhatEachRowPreservesIsWhatItsDerivationSays) {
     const auto& [id, uncompressed, compressed] = derived[i];
     EXPECT_EQ(rules[i].id, id);
     for (const Setting& setting : rules[i].settings) {
-      Run start = base;
+      Parameters start = base;
       start.omega = setting.omega;
       const double level = leading_level(scaled(start, setting.by));
       EXPECT_EQ(preserves(level / leading_level(base)), uncompressed) << id;
@@ -123,7 +123,7 @@ TEST(Scaling, WhatEachRowPreservesIsWhatItsDerivationSays) {
 
 TEST(Scaling, OneStepOfSignsIsTheBinomial) {
   const auto xi = [](double y) { return noise_xi(gaussian, y); };
-  const Run run{0.5, 4.0, 0.0, 2};
+  const Parameters run{0.5, 4.0, 0.0, 2};
   const double up = boost::math::cdf(boost::math::normal(), 2.0 * 1.0 * 2.0 / 3.0);  // sqrt(B) h x/sigma
   const std::vector<double> means = exact_sign_means(2.0, 1.0, 3.0, run, xi, {0, 1});
   EXPECT_EQ(means[0], 1.0);
@@ -132,7 +132,7 @@ TEST(Scaling, OneStepOfSignsIsTheBinomial) {
 
 TEST(Scaling, SignsFollowASimulationOfTheirOwn) {
   // One standard error of 2e5 paths is 0.3% of the mean; false alarms 3.8e-8 a check.
-  const Run run{0.4, 1.0, 0.0, 3};
+  const Parameters run{0.4, 1.0, 0.0, 3};
   const std::vector<std::uint64_t> steps = {1, 2, 7, 20};
   const std::vector<double> exact = exact_sign_means(
       1.5, 2.0, 1.0, run, [](double y) { return noise_xi(cauchy, y); }, steps);
@@ -165,7 +165,7 @@ TEST(Scaling, SignLevelsDeviateFromLeadingOrderAsTheirExpansionSays) {
     const auto xi = [&law = law](double y) { return noise_xi(law, y); };
     for (const int n : {2, 4, 5}) {
       for (const double z : {0.02, 0.01}) {
-        const Run run{0.25, 4.0, 0.0, n};
+        const Parameters run{0.25, 4.0, 0.0, n};
         const double sigma = 0.25 * l * 2.0 / z, leading = 0.25 * leading_sign_level(run) * sigma / l;
         EXPECT_NEAR(sign_rate(1.0, sigma, l, run), z, 1e-15);
         const double correction = exact_sign_level(1.0, 0.1, sigma, run, l, xi) / leading - 1.0;
@@ -180,14 +180,14 @@ TEST(Scaling, SignRulesAreExactlyWithinHalfTheMarginOrFarOutside) {
   for (const LawSpec& law : {gaussian, cauchy}) {
     const double l = noise_density_factor(law), sigma = base_sign_step;  // scale-free: only eta l sqrt(B)/sigma counts
     const auto xi = [&](double y) { return noise_xi(law, y); };
-    const Run start{base_sign_step * sigma / (l * std::sqrt(base_batch)), base_batch, 0.0, base_workers};
+    const Parameters start{base_sign_step * sigma / (l * std::sqrt(base_batch)), base_batch, 0.0, base_workers};
     const double reference = exact_sign_level(1.0, 0.0, sigma, start, l, xi);
     for (const Rule& rule : sign_rules())
       for (const Setting& setting : rule.settings) {
-        const Run run = scaled(start, setting.by);
+        const Parameters run = scaled(start, setting.by);
         const double off = std::abs(std::log(exact_sign_level(1.0, 0.0, sigma, run, l, xi) / reference));
         const bool same = preserves(leading_sign_level(run) / leading_sign_level(start));
-        EXPECT_EQ(same, rule.id == "sign");
+        EXPECT_EQ(same, rule.id == "sign/printed");
         if (same) {
           EXPECT_LE(off, 0.5 * margin) << rule.id;
         } else {
@@ -199,7 +199,7 @@ TEST(Scaling, SignRulesAreExactlyWithinHalfTheMarginOrFarOutside) {
 
 TEST(Equivalence, IsYesInsideNoOutsideAndOpenBetween) {
   const double half = half_width({0.0, 0.01, 63.0}, 0.001);
-  EXPECT_NEAR(half, 0.01 * 3.2253, 1e-6);  // Student's 0.999 quantile for 63 degrees of freedom
+  EXPECT_NEAR(half_width({0.0, 1.0, 60.0}, 0.001), 3.2317, 5e-5);  // Student's 0.999 quantile, from a table
   const auto judged = [&](double value) { return equivalent({value, 0.01, 63.0}, 0.1, 0.001); };
   for (const double sign : {1.0, -1.0}) {
     EXPECT_EQ(judged(0.0), Preserved::yes);
