@@ -18,9 +18,9 @@
 
 #include "bench/fit.hpp"
 #include "bench/scaling.hpp"
-#include "host/bounds.hpp"
 #include "host/engine.hpp"
 #include "host/figures.hpp"
+#include "host/laws.hpp"
 #include "host/output_text.hpp"
 #include "host/program.hpp"
 #include "host/shipped.hpp"
@@ -593,11 +593,12 @@ Table sweeps_table(const std::vector<SweepResult>& sweeps) {
       margin);
   table.header = {"rule", "problem", "reference", "parameter", "simulated", "interval", "exact", "as expected"};
   for (const SweepResult& one : sweeps)
-    table.rows.push_back(
-        {one.sweep->what, one.sweep->part.name(),
-         one.sweep->part.channel->signs ? "unscaled" : std::string(name_of(one.sweep->reference)), unit_of(*one.sweep),
-         fmt::format("{:.4g}", one.threshold), fmt::format("[{:.4g}, {:.4g}]", one.lower, one.upper),
-         std::isnan(one.exact_threshold) ? "-" : fmt::format("{:.4g}", one.exact_threshold), one.met ? "yes" : "NO"});
+    table.rows.push_back({one.sweep->what, one.sweep->part.name(),
+                          one.sweep->part.channel->signs ? "unscaled" : std::string(name_of(one.sweep->reference)),
+                          one.sweep->part.channel->signs ? "z" : unit_of(*one.sweep),
+                          fmt::format("{:.4g}", one.threshold), fmt::format("[{:.4g}, {:.4g}]", one.lower, one.upper),
+                          std::isnan(one.exact_threshold) ? "-" : fmt::format("{:.4g}", one.exact_threshold),
+                          one.met ? "yes" : "NO"});
   return table;
 }
 

@@ -8,7 +8,7 @@
 #include <random>
 
 #include "bench/scaling.hpp"
-#include "host/bounds.hpp"
+#include "host/laws.hpp"
 #include "tests/stat_assert.hpp"
 
 namespace pathbound::scaling {
@@ -88,6 +88,28 @@ TEST(Scaling, RulesAreExactlyWithinHalfTheMarginOrFarOutside) {
           } else {
             EXPECT_GE(std::abs(std::log(leading)), std::log(2.0) - 1e-12) << rule.id;
             EXPECT_GE(off, 4.0 * margin) << rule.id << ", against omega = " << omega;
+          }
+        }
+}
+
+TEST(Scaling, TransientsOfRulesThatPreserveAreExactlyWithinHalfTheMargin) {
+  // From 16 levels, at equal Delta t.
+  for (const Rule& rule : compression_rules())
+    for (const Setting& setting : rule.settings)
+      for (const double omega : {0.0, setting.omega})
+        for (Quadratic f : {isotropic, spectrum}) {
+          Parameters start = base, reference = base;
+          start.omega = setting.omega;
+          reference.omega = omega;
+          const Parameters run = scaled(start, setting.by);
+          if (!preserves(leading_level(run) / leading_level(reference))) continue;
+          f.start *= std::sqrt(16.0 * exact_level(f, base) / exact_mean(f, base, 0.0));
+          const double mu = f.h.front();
+          for (const double time : {0.5, 1.0, 1.5, 2.0, 3.0, 4.0}) {
+            const auto at = [&](const Parameters& p) {
+              return exact_mean(f, p, time / (2.0 * mu * relaxation(p, 1.0) * p.eta));
+            };
+            EXPECT_LE(std::abs(std::log(at(run) / at(reference))), 0.5 * margin) << rule.id << " " << time;
           }
         }
 }
