@@ -266,11 +266,11 @@ inline std::vector<Rule> sign_rules() {
            "for DSignSGD",
            {{0, {2, 4, 1, 1}}, {0, {2, 1, 1, 2}}, {0, {1, 0.25, 1, 2}}, {0, {1, 4, 1, 0.5}}, {0, {0.5, 0.25, 1, 1}}}},
           {"sign/broken",
-           "one of kappa, delta, alpha alone",
+           "a change of kappa, delta or alpha alone",
            "derived: the converse",
            {{0, {2, 1, 1, 1}}, {0, {1, 4, 1, 1}}, {0, {1, 1, 1, 2}}}},
           {"sign/dcsgd",
-           "kappa/(alpha delta) = 1, what DCSGD needs",
+           "kappa/(alpha delta) = 1 (the condition of DCSGD)",
            "derived from the rules of DCSGD",
            {{0, {2, 2, 1, 1}}, {0, {4, 4, 1, 1}}, {0, {1, 2, 1, 0.5}}}}};
 }
