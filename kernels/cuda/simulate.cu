@@ -79,9 +79,9 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
   const Variant<R>* variant = nullptr;
   if (scalar && options.tile <= 1) variant = find_variant(all, spec, true, Layout::registers, 1);
   if (variant == nullptr) {  // an objective without a scalar kernel of its own is no worse off
-    // Four coordinates a lane use a Philox block best (a model has registers for two). With few paths, fewer a lane
-    // fill the device better. (Dense objectives keep a lane busy with every row and column.)
-    const int each = spec.is_model ? 2 : 4;
+    // Four coordinates a lane use a Philox block best (a model has registers for two, in double for one). With few
+    // paths, fewer a lane fill the device better. (Dense objectives keep a lane busy with every row and column.)
+    const int each = !spec.is_model ? 4 : sizeof(R) == 4 ? 2 : 1;
     int lanes = options.tile;
     if (lanes == 0) {
       lanes = 1;
