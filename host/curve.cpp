@@ -19,41 +19,84 @@ namespace {
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double inf = std::numeric_limits<double>::infinity();
 
-/// Mean and central moments of the average over workers of independent factors of mean 1.
+/// Mean and central moments of the average over workers of independent factors.
 struct AverageMoments {
-  double variance = 0.0, third = 0.0, fourth = 0.0;
+  double mean = 1.0, variance = 0.0, third = 0.0, fourth = 0.0;
   /// E(1 - z u)^4
   double fourth_of_step(double z) const {
-    const double a = 1.0 - z;
+    const double a = 1.0 - z * mean;
     return a * a * a * a + 6.0 * a * a * z * z * variance - 4.0 * a * z * z * z * third + z * z * z * z * fourth;
+  }
+  // Of u itself.
+  double second() const { return mean * mean + variance; }
+  double third_power() const { return mean * mean * mean + 3.0 * mean * variance + third; }
+  double fourth_power() const {
+    return mean * mean * mean * mean + 6.0 * mean * mean * variance + 4.0 * mean * third + fourth;
   }
 };
 
-/// Moments of (1/N) sum_i c_i (1 + r_i zeta_i), c_i = 1/p_i with probability p_i = 1/(1 + omega_i), else 0: what a step
-/// does to one coordinate (rand_k and bernoulli have these marginals). r_i = rho_i / sqrt(B_i) in one dimension, 0 for
-/// the compressor alone.
+/// What a compressor that keeps or drops coordinates does to one of them: times `value` with probability mean/value,
+/// else 0 (rand_k, rand_k_plain and bernoulli have these marginals).
+struct Keeping {
+  double mean = 1.0, value = 1.0;
+};
+Keeping keeping(const CurveConfig& curve, int dim, int worker) {
+  if (curve.compressor.kind == CompressorKind::rand_k || curve.compressor.kind == CompressorKind::bernoulli)
+    return {1.0, 1.0 + compressor_omega(curve, dim, worker)};
+  if (curve.compressor.kind != CompressorKind::rand_k_plain) return {};
+  const auto i = static_cast<std::size_t>(worker);
+  const int k = i < curve.workers.k.size() ? curve.workers.k[i] : curve.compressor.k;
+  return {static_cast<double>(k) / dim, 1.0};
+}
+
+/// Moments of (1/N) sum_i c_i (1 + r_i zeta_i), c_i the factor of `keeping`: what a step does to one coordinate. r_i =
+/// rho_i / sqrt(B_i) in one dimension, 0 for the compressor alone.
 AverageMoments factor_moments(const CurveConfig& curve, int dim, double rho) {
   const double var = noise_variance(curve.noise.law);
   const double fourth = noise_fourth_moment(curve.noise.law);
   const double n = curve.workers.count;
   AverageMoments average;
+  average.mean = 0.0;
   double sum_fourth_cumulant = 0.0;
   for (int i = 0; i < curve.workers.count; ++i) {
-    const double inverse_p = 1.0 + compressor_omega(curve, dim, i);
+    const auto [m1, value] = keeping(curve, dim, i);
     const double r2 = rho > 0.0 ? rho * rho / curve.workers.batch[static_cast<std::size_t>(i)] : 0.0;
     const double noise2 = r2 > 0.0 ? r2 * var : 0.0, noise4 = r2 > 0.0 ? r2 * r2 * fourth : 0.0;
-    const double m2 = inverse_p * (1.0 + noise2);
-    const double m3 = inverse_p * inverse_p * (1.0 + 3.0 * noise2);
-    const double m4 = inverse_p * inverse_p * inverse_p * (1.0 + 6.0 * noise2 + noise4);
-    const double c2 = m2 - 1.0, c3 = m3 - 3.0 * m2 + 2.0, c4 = m4 - 4.0 * m3 + 6.0 * m2 - 3.0;
+    const double m2 = m1 * value * (1.0 + noise2);
+    const double m3 = m1 * value * value * (1.0 + 3.0 * noise2);
+    const double m4 = m1 * value * value * value * (1.0 + 6.0 * noise2 + noise4);
+    const double s = m1 * m1;
+    const double c2 = m2 - s, c3 = m3 - 3.0 * m1 * m2 + 2.0 * s * m1,
+                 c4 = m4 - 4.0 * m1 * m3 + 6.0 * s * m2 - 3.0 * s * s;
+    average.mean += m1;
     average.variance += c2;
     average.third += c3;
     sum_fourth_cumulant += c4 - 3.0 * c2 * c2;
   }
+  average.mean /= n;
   average.variance /= n * n;
   average.third /= n * n * n;
   average.fourth = sum_fourth_cumulant / (n * n * n * n) + 3.0 * average.variance * average.variance;
   return average;
+}
+
+/// The factors a compressor alone may have, of which the worst decides. natural turns v = 2^a (1 + f) into 2^a or, with
+/// probability f, 2^(a + 1): for every f in [0, 1) one. (Where S is large all workers have nearly the same f.)
+std::vector<AverageMoments> factor_cases(const CurveConfig& curve, int dim) {
+  if (curve.compressor.kind != CompressorKind::natural) return {factor_moments(curve, dim, 0.0)};
+  std::vector<AverageMoments> cases;
+  constexpr int grid = 1024;
+  const double n = curve.workers.count;
+  for (int i = 0; i < grid; ++i) {
+    const double f = static_cast<double>(i) / grid, low = -f / (1.0 + f), high = (1.0 - f) / (1.0 + f);
+    const auto central = [&](int power) { return (1.0 - f) * std::pow(low, power) + f * std::pow(high, power); };
+    AverageMoments u;
+    u.variance = central(2) / n;
+    u.third = central(3) / (n * n);
+    u.fourth = (central(4) - 3.0 * central(2) * central(2)) / (n * n * n) + 3.0 * u.variance * u.variance;
+    cases.push_back(u);
+  }
+  return cases;
 }
 
 /// sqrt(E w^4) of w = (1/N) sum_i c_i r_i zeta_i: the noise of one coordinate in units of |grad f| / sqrt(d).
@@ -65,12 +108,12 @@ double affine_noise_square(const CurveConfig& curve, int dim) {
   const double n = curve.workers.count;
   double sum2 = 0.0, sum22 = 0.0, sum4 = 0.0;
   for (int i = 0; i < curve.workers.count; ++i) {
-    const double inverse_p = 1.0 + compressor_omega(curve, dim, i);
+    const auto [mean, value] = keeping(curve, dim, i);
     const double r2 = rho * rho / curve.workers.batch[static_cast<std::size_t>(i)];
-    const double w2 = inverse_p * r2 * var;
+    const double w2 = mean * value * r2 * var;
     sum2 += w2;
     sum22 += w2 * w2;
-    sum4 += inverse_p * inverse_p * inverse_p * r2 * r2 * fourth;
+    sum4 += mean * value * value * value * r2 * r2 * fourth;
   }
   return std::sqrt((sum4 + 3.0 * (sum2 * sum2 - sum22)) / (n * n * n * n));
 }
@@ -88,6 +131,11 @@ struct Growth {
 Growth quadratic_growth(const CurveConfig& curve, const std::vector<double>& h, double eta) {
   const int dim = static_cast<int>(h.size());
   Growth growth;
+  if (curve.compressor.kind == CompressorKind::natural) {
+    for (const auto& u : factor_cases(curve, dim))
+      for (const double hj : h) growth.factor = std::max(growth.factor, u.fourth_of_step(eta * hj));
+    return growth;
+  }
   growth.exact = curve.noise.affine == 0.0 || dim == 1;
   if (growth.exact) {
     const auto moments = factor_moments(curve, dim, curve.noise.affine);
@@ -110,12 +158,13 @@ Growth quadratic_growth(const CurveConfig& curve, const std::vector<double>& h, 
 /// 0 < lambda <= L: E S'^2 / S^2 <= (sqrt(1 - 4 eta lambda E X + 4 eta^2 lambda^2 E X^2) + eta^2 L lambda r)^2
 /// + 4 eta^2 lambda^2 r sqrt(E(1 - eta L C)^4) / d, r = sqrt(E w^4).
 Growth smooth_growth(const CurveConfig& curve, int dim, double L, double eta) {
-  const auto c = factor_moments(curve, dim, 0.0);
   const double z = eta * L, r = affine_noise_square(curve, dim);
-  const double m2 = 1.0 + c.variance, m3 = 1.0 + 3.0 * c.variance + c.third;
-  const double m4 = 1.0 + 6.0 * c.variance + 4.0 * c.third + c.fourth;
-  const double x1 = 1.0 - 0.5 * z * m2, x2 = m2 - z * m3 + 0.25 * z * z * m4;
-  const double odd = r > 0.0 ? r * std::sqrt(c.fourth_of_step(z)) / dim : 0.0;
+  double x1 = inf, x2 = 0.0, odd = 0.0;
+  for (const auto& c : factor_cases(curve, dim)) {
+    x1 = std::min(x1, c.mean - 0.5 * z * c.second());
+    x2 = std::max(x2, c.second() - z * c.third_power() + 0.25 * z * z * c.fourth_power());
+    if (r > 0.0) odd = std::max(odd, r * std::sqrt(c.fourth_of_step(z)) / dim);
+  }
   // lambda -> 0: the factor tends to 1 with slope -4 eta x1 + 2 eta^2 L r; it must not rise above 1 there.
   Growth growth{2.0 * x1 - z * r > 0.0 ? 0.0 : inf, false};
   for (int i = 0; i <= 160; ++i) {
@@ -123,6 +172,24 @@ Growth smooth_growth(const CurveConfig& curve, int dim, double L, double eta) {
     const double root = std::sqrt(std::max(0.0, 1.0 - 4.0 * y * x1 + 4.0 * y * y * x2)) + z * y * r;
     const double factor = root * root + 4.0 * y * y * odd;
     growth.factor = std::isnan(factor) ? inf : std::max(growth.factor, factor);
+  }
+  return growth;
+}
+
+/// qsgd, any L-smooth f, rho = 0. C(v) = v + e with mean-zero e_j, |e_j| <= |v|/s, so that E|e|^2 <= omega |v|^2 and
+/// E|e|^4 <= (d/s^2) omega |v|^4; their average over workers has second <= omega/N and fourth <= ((d/s^2) omega + 3 (N
+/// - 1) omega^2)/N^3. By the descent lemma S' <= (1 - 2 y (1 - z/2)) S - eta (1 - z) g.e + (eta z/2) |e|^2, y = eta
+/// lambda as above, z = eta L; squared, with Cauchy-Schwarz for the product of the last two.
+Growth qsgd_growth(const CurveConfig& curve, int dim, double L, double eta) {
+  const double n = curve.workers.count, s = curve.compressor.s, z = eta * L;
+  const double omega = compressor_omega(curve, dim, 0);
+  const double second = omega / n, fourth = (dim / (s * s) * omega + 3.0 * (n - 1.0) * omega * omega) / (n * n * n);
+  Growth growth{z * (1.0 + second) < 2.0 ? 0.0 : inf, false};  // lambda -> 0
+  for (int i = 0; i <= 160; ++i) {
+    const double y = z * std::exp2(-0.125 * i), stay = 1.0 - 2.0 * y * (1.0 - 0.5 * z), away = 2.0 * y * (1.0 - z);
+    growth.factor = std::max(growth.factor, stay * stay + away * away * second + z * z * y * y * fourth +
+                                                2.0 * std::max(stay, 0.0) * z * y * second +
+                                                2.0 * std::fabs(away) * z * y * std::sqrt(second * fourth));
   }
   return growth;
 }
@@ -351,9 +418,13 @@ const char* name_of(MeanIs mean_is) {
 
 namespace {
 
-const char* const restricted_words =
-    "the objective grows faster than a quadratic and Gaussian noise is unbounded: E S is infinite or of no use, the "
-    "mean is E[S_k | not diverged by k]";
+std::string restricted_words(const std::string& noise) {
+  return fmt::format(
+      "the objective grows faster than a quadratic and {} is unbounded: E S is infinite or of no use, the mean is "
+      "E[S_k "
+      "| not diverged by k]",
+      noise);
+}
 
 /// Models of DSignSGD have all moments. first_order: |m_j| <= 1 and Q_jj <= 1. second_order and curvature add (eta/2) J
 /// m; J is the derivative of m, bounded where that of grad f is, and for the other objectives too: they are separable,
@@ -386,7 +457,7 @@ MomentReport moments_of_model(const CurveConfig& curve, const Objective& objecti
   if (constants.super_quadratic) {
     if (!additive && !compressed && !affine) return report;
     report.mean_is = MeanIs::restricted;
-    report.reason = restricted_words;
+    report.reason = restricted_words("Gaussian noise");
     return report;
   }
   if (!(step.omega > 0.0) && !(step.affine > 0.0)) return report;
@@ -423,81 +494,233 @@ MomentReport moments_of_model(const CurveConfig& curve, const Objective& objecti
 
 }  // namespace
 
+namespace {
+
+/// The L1 of l0l1.
+double adaptive_L1(const CurveConfig& curve, const Objective& objective) {
+  return curve.adaptive.L1.value_or(objective.constants().L1.value.value_or(0.0));
+}
+double adaptive_L0(const CurveConfig& curve, const Objective& objective) {
+  return curve.adaptive.L0.value_or(objective.constants().L0.value.value_or(0.0));
+}
+
+/// Whether |x_k - x_0| <= c k with a number c, whatever the noise: then every moment exists. Adam: by Cauchy-Schwarz
+/// |m|^2 <= v sum_i (1 - beta1)^2 beta1^(2i)/((1 - beta2) beta2^i), at each k.
+bool steps_are_bounded(const CurveConfig& curve, const Objective& objective) {
+  switch (curve.method) {
+    case MethodKind::dsignsgd:
+    case MethodKind::dnsgd:
+    case MethodKind::clipped_dsgd:
+      return true;
+    case MethodKind::adam:
+      return curve.beta2 > 0.0 || curve.beta1 == 0.0;
+    case MethodKind::heavy_ball:  // the factor is that of one gradient, the velocity that of many
+      return false;
+    case MethodKind::dsgd:
+    case MethodKind::dcsgd:
+      break;
+  }
+  const AdaptiveConfig& a = curve.adaptive;
+  return a.stochastic && ((a.kind == AdaptiveKind::gradient_norm && a.q >= 1.0) ||
+                          (a.kind == AdaptiveKind::l0l1 && adaptive_L1(curve, objective) > 0.0));
+}
+
+/// How a step and its noise grow with |x| (O9): |drift| and the scale of the noise are at most a number times 1 +
+/// |x|^order. And how S does: like |x|^of_s, like exp|x| for infinity.
+struct GrowthOrders {
+  double step, of_s;
+  double noise = 1.0;  ///< a step goes like the noise to this power
+};
+GrowthOrders growth_orders(const CurveConfig& curve, const Objective& objective) {
+  const auto kind = objective.config().kind;
+  const bool exponential = kind == ObjectiveKind::cosh;
+  const bool flat = kind == ObjectiveKind::logistic && objective.config().lam == 0.0;
+  const bool quartic = kind == ObjectiveKind::quartic || kind == ObjectiveKind::saddle;
+  GrowthOrders orders{exponential ? inf
+                      : quartic   ? 3.0
+                      : flat      ? 0.0
+                                  : 1.0,
+                      exponential ? inf
+                      : quartic   ? 4.0
+                      : flat      ? 1.0
+                                  : 2.0};
+  const AdaptiveConfig& a = curve.adaptive;
+  if (curve.method == MethodKind::heavy_ball || curve.method == MethodKind::adam) return orders;
+  switch (a.kind) {
+    case AdaptiveKind::none:
+      break;
+    case AdaptiveKind::gradient_norm:
+      if (a.q >= 1.0)
+        orders.step = 0.0;
+      else
+        orders.step *= 1.0 - a.q;
+      if (a.stochastic) orders.noise = 1.0 - a.q;
+      break;
+    case AdaptiveKind::l0l1:
+      if (adaptive_L1(curve, objective) > 0.0) orders.step = 0.0;
+      break;
+    case AdaptiveKind::hessian_norm:  // |grad f| <= sqrt(d)/3 |x| |H| for large quartic x; <= sqrt(d) |H| for cosh
+      orders.step = exponential ? 0.0 : std::min(orders.step, 1.0);
+      break;
+  }
+  return orders;
+}
+
+/// The largest number that a step's noise in one coordinate is multiplied by, where the steps' order is 0: max_i of
+/// sup eta a s_i times the compressor's factor, over N.
+double largest_noise(const CurveConfig& curve, const Objective& objective) {
+  const int dim = objective.config().dim;
+  const double eta = largest_step(curve, curve.steps), K = second_moment_factor(curve, dim), n = curve.workers.count;
+  const AdaptiveConfig& a = curve.adaptive;
+  const double own = a.theta / K * (eta / curve.eta), rho = curve.noise.affine / std::sqrt(static_cast<double>(dim));
+  double largest = 0.0;
+  for (int i = 0; i < curve.workers.count; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    const double sigma = curve.workers.scale[at];
+    double size = 0.0;  // of eta a s, by s <= sigma + rho |grad f|/sqrt(d)
+    if (a.kind == AdaptiveKind::l0l1)
+      size = own * std::max(sigma / adaptive_L0(curve, objective), rho / adaptive_L1(curve, objective));
+    else if (a.kind == AdaptiveKind::gradient_norm)
+      size = eta * std::max(sigma, rho * a.c);
+    else  // cosh: |H| >= 1
+      size = std::min(eta, own) * sigma + own * curve.noise.affine;
+    const double factor = curve.compressor.kind == CompressorKind::natural ? 2.0 : keeping(curve, dim, i).value;
+    largest = std::max(largest, size * factor / std::sqrt(curve.workers.batch[at]) / n);
+  }
+  return largest;
+}
+
+/// The largest step that a quadratic takes, with an adaptive factor that is the same everywhere.
+double largest_effective_step(const CurveConfig& curve, const Objective& objective) {
+  const double eta = largest_step(curve, curve.steps);
+  const AdaptiveConfig& a = curve.adaptive;
+  const double own = a.theta / second_moment_factor(curve, objective.config().dim) * (eta / curve.eta);
+  if (a.kind == AdaptiveKind::l0l1) return own / adaptive_L0(curve, objective);
+  if (a.kind == AdaptiveKind::hessian_norm && objective.config().kind == ObjectiveKind::quadratic)
+    return std::min(
+        eta, own / *std::max_element(objective.config().eigenvalues.begin(), objective.config().eigenvalues.end()));
+  return eta;
+}
+
+std::string moment_words(double order) {
+  if (order == 1.0) return "mean";
+  if (order == 2.0) return "variance";
+  if (order == 4.0) return "fourth moment";
+  if (order == 8.0) return "eighth moment";
+  return fmt::format("moment of order {:g}", order);
+}
+
+MomentReport no_mean(std::string reason) {
+  MomentReport report;
+  report.mean_exists = report.variance_exists = false;
+  report.mean_is = MeanIs::does_not_exist;
+  report.reason = std::move(reason);
+  return report;
+}
+MomentReport no_variance(std::string reason) {
+  MomentReport report;
+  report.variance_exists = false;
+  report.reason = std::move(reason);
+  return report;
+}
+
+/// S grows like exp|x|, and |x| by bounded drifts and by noise times at most `reach` a step: E S is finite where E
+/// e^(reach |zeta|) is.
+MomentReport moments_of_bounded_drift(const CurveConfig& curve, const Objective& objective) {
+  const std::string words = law_words(curve.noise.law);
+  const double order = exponential_order(curve.noise.law), reach = largest_noise(curve, objective);
+  if (order == 0.0)
+    return no_mean(
+        fmt::format("E S is infinite from step 1 on: S grows like exp|x|, and {} has no exponential moment", words));
+  const char* const why =
+      "S grows like exp|x|, a step moves x by up to {:.3g} times {}, and E e^(c |zeta|) is finite "
+      "for c < {:g} only";
+  const std::string because = fmt::format(fmt::runtime(why), reach, words, order);
+  if (reach >= order) return no_mean("E S is infinite: " + because);
+  if (2.0 * reach >= order) return no_variance("Var S is infinite: " + because);
+  return {};
+}
+
+}  // namespace
+
 MomentReport moments_of(const CurveConfig& curve, const Objective& objective) {
   if (curve.model) return moments_of_model(curve, objective);
-  MomentReport report;
-  if (curve.method == MethodKind::dsignsgd) return report;  // every step is bounded: all moments, any law
+  if (steps_are_bounded(curve, objective)) return {};
   const auto& constants = objective.constants();
   const bool additive =
       std::any_of(curve.workers.scale.begin(), curve.workers.scale.end(), [](double s) { return s > 0.0; });
   const bool affine = curve.noise.affine > 0.0 && constants.suboptimality_at_start > 0.0;
   const bool noisy = additive || affine;
-  const double nu = tail_order(curve.noise.law);
-  const bool heavy = std::isfinite(nu);
+  const double tail = tail_order(curve.noise.law);
   const std::string words = law_words(curve.noise.law);
+  const GrowthOrders orders = growth_orders(curve, objective);
+  const double growth = orders.of_s;
 
-  if (constants.super_quadratic) {
-    if (!noisy) return report;
-    if (heavy) {
-      report.mean_exists = report.variance_exists = false;
-      report.mean_is = MeanIs::does_not_exist;
-      report.reason = fmt::format(
-          "E S is infinite: {} has no moments of order nu, and the objective grows faster than a quadratic, so that "
-          "every "
-          "step multiplies the order that E S needs",
-          words);
-      return report;
-    }
+  if (noisy && (orders.step > 1.0 || std::isinf(growth))) {
+    if (orders.step == 0.0) return moments_of_bounded_drift(curve, objective);
+    if (std::isfinite(tail))
+      return no_mean(fmt::format(
+          "E S is infinite: {} has moments below order {:g} only, and a step grows faster than |x|, so that every step "
+          "multiplies the order that E S needs",
+          words, tail));
+    MomentReport report;
     report.mean_is = MeanIs::restricted;
-    report.reason = restricted_words;
+    report.reason = restricted_words(words);
     return report;
   }
+  if (noisy && tail <= growth * orders.noise)
+    return no_mean(
+        fmt::format("E S is infinite from step 1 on: {} has no finite {}", words, moment_words(growth * orders.noise)));
+  if (noisy && tail <= 2.0 * growth * orders.noise)
+    return no_variance(fmt::format("Var S is infinite from step 1 on: {} has no finite {}", words,
+                                   moment_words(2.0 * growth * orders.noise)));
 
-  // S grows like |x|^2, but like |x| for the logistic loss without regularisation.
-  const double growth = objective.config().kind == ObjectiveKind::logistic && objective.config().lam == 0.0 ? 1.0 : 2.0;
-  if (noisy && heavy && nu <= growth) {
-    report.mean_exists = report.variance_exists = false;
-    report.mean_is = MeanIs::does_not_exist;
-    report.reason = fmt::format("E S is infinite from step 1 on: {} has no finite {}", words,
-                                growth == 2.0 ? "variance (nu <= 2)" : "mean (nu <= 1)");
-    return report;
-  }
-  if (noisy && heavy && nu <= 2.0 * growth) {
-    report.variance_exists = false;
-    report.reason = fmt::format("Var S is infinite from step 1 on: {} has no finite {}", words,
-                                growth == 2.0 ? "fourth moment (nu <= 4)" : "variance (nu <= 2)");
-    return report;
-  }
-
-  bool compressed = false;
+  // What multiplies x. Where steps grow more slowly than x they cannot make E S^2 explode.
+  const auto kind = curve.compressor.kind;
   const int dim = objective.config().dim;
-  for (int i = 0; i < curve.workers.count; ++i) compressed = compressed || compressor_omega(curve, dim, i) > 0.0;
-  if (!compressed && !affine) return report;
-  const double eta = largest_step(curve, curve.steps);
+  bool compressed = kind == CompressorKind::top_k || (kind == CompressorKind::qsgd && dim > 1);
+  for (int i = 0; i < curve.workers.count; ++i)
+    compressed = compressed || (kind != CompressorKind::qsgd && compressor_omega(curve, dim, i) > 0.0) ||
+                 keeping(curve, dim, i).mean < 1.0;
+  if ((!compressed && !affine) || (curve.adaptive.kind != AdaptiveKind::none && orders.step < 1.0)) return {};
+  if (constants.super_quadratic && (!noisy || orders.step > 1.0)) return {};  // finitely many values, or see above
+  const double eta = largest_effective_step(curve, objective);
   Growth g{inf, false};
-  if (constants.L.value) g = smooth_growth(curve, dim, *constants.L.value, eta);
-  if (objective.config().kind == ObjectiveKind::quadratic) {
+  const bool has_own_bound =
+      kind == CompressorKind::top_k || kind == CompressorKind::qsgd || kind == CompressorKind::natural;
+  const bool judged = curve.method != MethodKind::heavy_ball && !(affine && has_own_bound);
+  if (judged && constants.L.value) {
+    const double L = *constants.L.value;
+    if (kind == CompressorKind::top_k)
+      // |x_j'| <= |x_j| on a quadratic and S' <= S: it drops a part of the gradient's coordinates.
+      g.factor = eta * L <= 2.0 ? 1.0 : inf;
+    else
+      g = kind == CompressorKind::qsgd ? qsgd_growth(curve, dim, L, eta) : smooth_growth(curve, dim, L, eta);
+  }
+  if (judged && objective.config().kind == ObjectiveKind::quadratic && kind != CompressorKind::qsgd &&
+      kind != CompressorKind::top_k) {
     const Growth own = quadratic_growth(curve, objective.config().eigenvalues, eta);
     if (own.exact || own.factor < g.factor) g = own;
   }
   // A hundredth of the rounding that can matter: a factor of 1 + 1e-12 takes 1e12 steps to show.
-  if (g.factor <= 1.0 + 1e-12) return report;
-  report.variance_exists = false;
+  if (g.factor <= 1.0 + 1e-12) return {};
   const std::string from = compressed && affine ? "the compressor and affine noise multiply"
                            : compressed         ? "the compressor multiplies"
                                                 : "affine noise multiplies";
-  if (g.exact) {
-    report.reason = fmt::format(
-        "{} the iterate by a random factor with max_j E(1 - eta h_j C)^4 = {:.6g} > 1: E S^2 "
-        "explodes, so the sampling variance cannot be trusted",
-        from, g.factor);
-  } else {
-    report.reason = fmt::format(
-        "{} the iterate by a random factor, and the bound on the growth of E S^2 is {:.6g} > 1 a "
-        "step: E S^2 may explode, so the sampling variance cannot be trusted",
-        from, g.factor);
-  }
-  return report;
+  if (g.exact)
+    return no_variance(
+        fmt::format("{} the iterate by a random factor with max_j E(1 - eta h_j C)^4 = {:.6g} > 1: E S^2 "
+                    "explodes, so the sampling variance cannot be trusted",
+                    from, g.factor));
+  if (std::isinf(g.factor))
+    return no_variance(fmt::format(
+        "{} the iterate by a random factor, and no bound on the growth of E S^2 is known: it may explode, so the "
+        "sampling variance cannot be trusted",
+        from));
+  return no_variance(
+      fmt::format("{} the iterate by a random factor, and the bound on the growth of E S^2 is {:.6g} > 1 a "
+                  "step: E S^2 may explode, so the sampling variance cannot be trusted",
+                  from, g.factor));
 }
 
 namespace {

@@ -274,10 +274,6 @@ void each_combination(Use&& use) {
   struct Shape {
     int dim, workers, paths, steps;
   };
-  struct Law {
-    LawKind kind;
-    double nu;
-  };
   const auto list = [](int dim) {
     std::string text;
     for (int j = 0; j < dim; ++j) text += (j ? ", " : "") + std::string(j % 3 == 0 ? "-0.5" : "0.75");
@@ -296,9 +292,10 @@ void each_combination(Use&& use) {
                                    "method = \"dsgd\"\neta = 0.05", ""),
                            "verify");
       const Objective made(experiment.objective);
-      for (const Law& law :
-           {Law{LawKind::gaussian, 0.0}, Law{LawKind::student_t, 1.0}, Law{LawKind::student_t, 2.0},
-            Law{LawKind::student_t, 5.0}, Law{LawKind::student_t, 0.5}, Law{LawKind::multivariate_t, 3.0}}) {
+      for (const LawSpec& law :
+           {LawSpec{LawKind::gaussian}, LawSpec{LawKind::student_t, 1.0}, LawSpec{LawKind::student_t, 2.0},
+            LawSpec{LawKind::student_t, 5.0}, LawSpec{LawKind::student_t, 0.5}, LawSpec{LawKind::multivariate_t, 3.0},
+            LawSpec{LawKind::laplace}, LawSpec{LawKind::alpha_stable, 0.0, 1.7}}) {
         for (const bool sign : {false, true}) {
           for (const CompressorKind compressor :
                {CompressorKind::identity, CompressorKind::rand_k, CompressorKind::bernoulli}) {
@@ -306,7 +303,7 @@ void each_combination(Use&& use) {
             for (const bool affine : {false, true}) {
               for (const bool track : {false, true}) {
                 CurveConfig curve = experiment.curves.back();
-                curve.noise.law = {law.kind, law.nu};
+                curve.noise.law = law;
                 curve.noise.affine = affine ? 0.5 : 0.0;
                 curve.method = sign                                     ? MethodKind::dsignsgd
                                : compressor == CompressorKind::identity ? MethodKind::dsgd

@@ -53,6 +53,14 @@ enum class Function : int {
   multivariate_first,
   multivariate_second,
   multivariate_chain,
+  laplace,
+  logistic,
+  contaminated,
+  stable_1,
+  stable_2,
+  stable_15,
+  stable_07,
+  stable_03,
 };
 
 /// Which arguments make sense. `words`: the bits of x are random words (float: one; double: the two of a uniform).
@@ -107,13 +115,21 @@ inline constexpr FunctionInfo function_table[] = {
     {Function::multivariate_first, "multivariate_t, cosine", Domain::words},
     {Function::multivariate_second, "multivariate_t, sine", Domain::words},
     {Function::multivariate_chain, "multivariate_t, scale of the next pair", Domain::words},
+    {Function::laplace, "laplace", Domain::words},
+    {Function::logistic, "logistic", Domain::words},
+    {Function::contaminated, "contaminated_gaussian, eps = 0.3, k = 3", Domain::words},
+    {Function::stable_1, "alpha_stable, alpha = 1", Domain::words},
+    {Function::stable_2, "alpha_stable, alpha = 2", Domain::words},
+    {Function::stable_15, "alpha_stable, alpha = 1.5", Domain::words},
+    {Function::stable_07, "alpha_stable, alpha = 0.7", Domain::words},
+    {Function::stable_03, "alpha_stable, alpha = 0.3", Domain::words},
 };
 inline constexpr int function_count = static_cast<int>(sizeof function_table / sizeof function_table[0]);
 
 constexpr bool function_table_is_in_order() {
   for (int i = 0; i < function_count; ++i)
     if (static_cast<int>(function_table[i].function) != i) return false;
-  return function_count == static_cast<int>(Function::multivariate_chain) + 1;
+  return function_count == static_cast<int>(Function::stable_03) + 1;
 }
 static_assert(function_table_is_in_order());
 
@@ -156,6 +172,18 @@ PATHBOUND_HD R multivariate_value(R x, int which) {
   const MultivariateTPair<R> pair = multivariate_t_pair<R>(first_word(x), second_word(x), 3.0);
   const R p = sqrt(real<R>(3.0)), r = p * pair.radius;
   return which == 0 ? r * pair.cosine : which == 1 ? r * pair.sine : p * pair.exp_a;
+}
+
+template <StableForm form, class R>
+PATHBOUND_HD R stable_value(R x, double alpha) {
+  return alpha_stable<form, R>(first_word(x), second_word(x), alpha);
+}
+
+/// The second word of the uniform that second_word stands for is the selector.
+template <class R>
+PATHBOUND_HD R contaminated_value(R x) {
+  constexpr int below = sizeof(R) == 4 ? 0 : 21;
+  return contaminate<R>(normal_value(x, false), shr(second_word(x), below), wide_below(0.3), real<R>(3.0));
 }
 
 template <class R>
@@ -249,6 +277,22 @@ PATHBOUND_HD R raw_value(Function function, R x) {
       return multivariate_value(x, 1);
     case Function::multivariate_chain:
       return multivariate_value(x, 2);
+    case Function::laplace:
+      return pathbound::laplace<R>(first_word(x), second_word(x));
+    case Function::logistic:
+      return pathbound::logistic<R>(first_word(x), second_word(x));
+    case Function::contaminated:
+      return contaminated_value(x);
+    case Function::stable_1:
+      return stable_value<StableForm::alpha1>(x, 1.0);
+    case Function::stable_2:
+      return stable_value<StableForm::alpha2>(x, 2.0);
+    case Function::stable_15:
+      return stable_value<StableForm::general>(x, 1.5);
+    case Function::stable_07:
+      return stable_value<StableForm::general>(x, 0.7);
+    case Function::stable_03:
+      return stable_value<StableForm::general>(x, 0.3);
   }
   return x;
 }

@@ -7,6 +7,7 @@
 #include <limits>
 #include <random>
 
+#include "host/laws.hpp"
 #include "tests/host_fixtures.hpp"
 
 namespace pathbound {
@@ -387,6 +388,296 @@ TEST(Moments, AffineNoiseInManyDimensionsIsTrustedForSmallStepsOnly) {
   const auto m = moments(config, quadratic({0.2, 0.5, 1.0, 1.0}));
   EXPECT_FALSE(m.variance_exists);
   EXPECT_NE(m.reason.find("affine"), std::string::npos);
+}
+
+TEST(Moments, BoundedStepsHaveAllOfThemWhateverTheLaw) {
+  std::vector<CurveConfig> bounded;
+  for (const MethodKind kind : {MethodKind::dsignsgd, MethodKind::dnsgd, MethodKind::clipped_dsgd, MethodKind::adam})
+    bounded.push_back(method(kind, 0.1, 2, 1.0));
+  auto stochastic = method(MethodKind::dsgd, 0.1, 2, 1.0);
+  stochastic.adaptive.stochastic = true;
+  stochastic.adaptive.kind = AdaptiveKind::gradient_norm;
+  bounded.push_back(stochastic);  // q = 1
+  stochastic.adaptive.kind = AdaptiveKind::l0l1;
+  stochastic.adaptive.L1 = 1.0;
+  bounded.push_back(stochastic);
+  for (auto config : bounded) {
+    for (const double alpha : {0.3, 1.0, 1.9}) {
+      config.noise.law = {LawKind::alpha_stable, 0.0, alpha};
+      config.noise.affine = 0.5;
+      for (const auto& objective :
+           {quadratic({1.0}), simple(ObjectiveKind::quartic, {1.0}), simple(ObjectiveKind::cosh, {1.0})}) {
+        const auto m = moments(config, objective);
+        EXPECT_TRUE(m.mean_exists && m.variance_exists && m.reason.empty()) << static_cast<int>(config.method);
+        EXPECT_EQ(m.mean_is, MeanIs::expectation);
+      }
+    }
+  }
+  // Without v, Adam's m is divided by nothing but the last gradient.
+  auto adam = method(MethodKind::adam, 0.1, 1, 1.0);
+  adam.beta2 = 0.0;
+  adam.noise.law = {LawKind::alpha_stable, 0.0, 1.0};
+  EXPECT_FALSE(moments(adam, quadratic({1.0})).mean_exists);
+}
+
+TEST(Moments, TheOrderOfALawsTailDecidesOnQuadraticGrowth) {
+  for (const MethodKind kind : {MethodKind::dsgd, MethodKind::heavy_ball}) {
+    auto config = method(kind, 0.01, 1, 1.0);
+    const auto check = [&](const LawSpec& law, bool mean, bool variance) {
+      config.noise.law = law;
+      const auto m = moments(config, quadratic({1.0, 2.0}));
+      EXPECT_EQ(m.mean_exists, mean) << law_words(law);
+      EXPECT_EQ(m.variance_exists, variance) << law_words(law);
+      EXPECT_EQ(m.reason.find(law_words(law)) != std::string::npos, !variance) << m.reason;
+    };
+    check({LawKind::alpha_stable, 0.0, 0.7}, false, false);
+    check({LawKind::alpha_stable, 0.0, 1.99}, false, false);
+    check({LawKind::alpha_stable, 0.0, 2.0}, true, true);
+    check({LawKind::student_t, 3.0}, true, false);
+    check({LawKind::laplace}, true, true);
+    check({LawKind::logistic}, true, true);
+    check({LawKind::contaminated_gaussian, 0.0, 0.0, 0.1, 100.0}, true, true);
+  }
+  // Faster growth without a factor that tames it: as for Gaussian noise, or nothing.
+  for (const ObjectiveKind kind : {ObjectiveKind::quartic, ObjectiveKind::cosh}) {
+    auto config = method(MethodKind::dsgd, 0.01, 1, 1.0);
+    config.noise.law = {LawKind::laplace};
+    const auto m = moments(config, simple(kind, {1.0}));
+    EXPECT_EQ(m.mean_is, MeanIs::restricted);
+    EXPECT_NE(m.reason.find("Laplace noise is unbounded"), std::string::npos) << m.reason;
+    config.noise.law = {LawKind::alpha_stable, 0.0, 1.5};
+    EXPECT_EQ(moments(config, simple(kind, {1.0})).mean_is, MeanIs::does_not_exist);
+  }
+}
+
+/// The moments of DSGD with an adaptive factor and Student-t noise, as two letters: mean, variance; r: restricted.
+std::string tamed(const AdaptiveConfig& adaptive, ObjectiveKind kind, double nu, MethodKind by = MethodKind::dsgd,
+                  double affine = 0.0) {
+  auto config = method(by, 0.01, 1, 1.0);
+  config.adaptive = adaptive;
+  config.noise.affine = affine;
+  if (nu > 0.0) config.noise.law = {LawKind::student_t, nu};
+  auto objective = simple(kind, {1.0, 2.0});
+  if (kind == ObjectiveKind::quadratic) objective = quadratic({1.0, 2.0});
+  if (kind == ObjectiveKind::saddle) {
+    objective.eigenvalues = {-1.0, 1.0};
+    objective.lam = 1.0;
+  }
+  const auto m = moments(config, objective);
+  if (m.mean_is == MeanIs::restricted) return "r";
+  return std::string(m.mean_exists ? "m" : "-") + (m.variance_exists ? "v" : "-");
+}
+
+TEST(Moments, FactorsThatTameTheDriftLeaveThePolynomialMomentsOfTheNoise) {
+  AdaptiveConfig l0l1, hessian, norm;
+  l0l1.kind = AdaptiveKind::l0l1;
+  hessian.kind = AdaptiveKind::hessian_norm;
+  norm.kind = AdaptiveKind::gradient_norm;
+  for (const ObjectiveKind kind : {ObjectiveKind::quartic, ObjectiveKind::saddle}) {
+    auto with_l0l1 = l0l1;
+    with_l0l1.L0 = 4.0;
+    with_l0l1.L1 = 1.0;
+    for (const auto& adaptive : {with_l0l1, norm, hessian}) {
+      EXPECT_EQ(tamed(adaptive, kind, 4.0), "--");
+      EXPECT_EQ(tamed(adaptive, kind, 4.1), "m-");
+      EXPECT_EQ(tamed(adaptive, kind, 8.0), "m-");
+      EXPECT_EQ(tamed(adaptive, kind, 8.1), "mv");
+      EXPECT_EQ(tamed(adaptive, kind, 0.0), "mv");
+      EXPECT_EQ(tamed(adaptive, kind, 0.0, MethodKind::heavy_ball), "r");
+    }
+    // |grad f|^(1-q) grows like |x|^(3 (1 - q)).
+    for (const auto& [q, gaussian, t] : {std::tuple{0.5, "r", "--"}, {0.66, "r", "--"}, {0.67, "mv", "mv"}}) {
+      norm.q = q;
+      EXPECT_EQ(tamed(norm, kind, 0.0), gaussian) << q;
+      EXPECT_EQ(tamed(norm, kind, 30.0), t) << q;
+    }
+    norm.q = 1.0;
+    // Affine noise: bounded with the gradient's norm in the factor, multiplicative with the Hessian's.
+    EXPECT_EQ(tamed(norm, kind, 0.0, MethodKind::dsgd, 0.5), "mv");
+    EXPECT_EQ(tamed(hessian, kind, 0.0, MethodKind::dsgd, 0.5), "m-");
+  }
+  // On quadratics a factor does not change the first step's tail; the stochastic one does: |gbar|^(1 - q).
+  EXPECT_EQ(tamed(norm, ObjectiveKind::quadratic, 2.0), "--");
+  EXPECT_EQ(tamed(norm, ObjectiveKind::quadratic, 3.0), "m-");
+  norm.q = 0.5;
+  norm.stochastic = true;
+  EXPECT_EQ(tamed(norm, ObjectiveKind::quadratic, 1.0), "--");
+  EXPECT_EQ(tamed(norm, ObjectiveKind::quadratic, 1.1), "m-");
+  EXPECT_EQ(tamed(norm, ObjectiveKind::quadratic, 2.1), "mv");
+}
+
+TEST(Moments, ExponentialGrowthNeedsExponentialMoments) {
+  AdaptiveConfig norm, hessian, l0l1;
+  norm.kind = AdaptiveKind::gradient_norm;
+  hessian.kind = AdaptiveKind::hessian_norm;
+  l0l1.kind = AdaptiveKind::l0l1;
+  l0l1.theta = 0.5;
+  const auto of = [](const AdaptiveConfig& adaptive, const LawSpec& law, double sigma, int n = 1, int keep = 0) {
+    auto config = method(keep > 0 ? MethodKind::dcsgd : MethodKind::dsgd, 0.1, n, sigma);
+    if (keep > 0) set_rand_k(config, keep);
+    config.adaptive = adaptive;
+    config.noise.law = law;
+    const auto m = moments(config, simple(ObjectiveKind::cosh, {1.0, 1.0}));
+    if (m.mean_is == MeanIs::restricted) return std::string("r");
+    return std::string(m.mean_exists ? "m" : "-") + (m.variance_exists ? "v" : "-");
+  };
+  for (const LawSpec& law : {LawSpec{LawKind::laplace}, LawSpec{LawKind::logistic}}) {
+    EXPECT_EQ(of({}, law, 0.1), "r");
+    // eta sigma/N (l0l1: theta sigma/(L0 N)), times what a kept coordinate is multiplied by: below 1/2, 1.
+    EXPECT_EQ(of(norm, law, 4.9), "mv");
+    EXPECT_EQ(of(norm, law, 5.1), "m-");
+    EXPECT_EQ(of(norm, law, 9.9), "m-");
+    EXPECT_EQ(of(norm, law, 10.1), "--");
+    EXPECT_EQ(of(norm, law, 10.1, 4), "mv");
+    EXPECT_EQ(of(norm, law, 4.9, 1, 1), "m-");  // k = 1 of 2
+    EXPECT_EQ(of(hessian, law, 4.9), "mv");
+    EXPECT_EQ(of(hessian, law, 10.1), "--");
+    EXPECT_EQ(of(l0l1, law, 0.9), "mv");
+    EXPECT_EQ(of(l0l1, law, 1.9), "m-");
+    EXPECT_EQ(of(l0l1, law, 2.1), "--");
+  }
+  for (const auto& adaptive : {norm, hessian, l0l1}) {
+    EXPECT_EQ(of(adaptive, {LawKind::gaussian}, 30.0), "mv");
+    EXPECT_EQ(of(adaptive, {LawKind::contaminated_gaussian, 0.0, 0.0, 0.1, 10.0}, 30.0), "mv");
+    EXPECT_EQ(of(adaptive, {LawKind::student_t, 30.0}, 0.1), "--");
+    EXPECT_EQ(of(adaptive, {LawKind::alpha_stable, 0.0, 1.5}, 0.1), "--");
+  }
+  norm.q = 0.9;  // e^(|x|/10) is still more than |x|
+  EXPECT_EQ(of(norm, {LawKind::gaussian}, 0.1), "r");
+}
+
+TEST(Moments, DroppedCoordinatesWithoutAFactorAreJudgedByTheirOwnFourthMoment) {
+  // rand_k_plain: C = 0 or 1, kept with probability p.
+  int doubtful = 0;
+  for (const int n : {1, 3}) {
+    for (const int k : {1, 2, 4}) {
+      for (const double z : {0.1, 1.0, 1.9, 2.1, 3.0, 5.0}) {
+        auto config = method(MethodKind::dcsgd, z, n, 1.0);
+        set_rand_k(config, k);
+        config.compressor.kind = CompressorKind::rand_k_plain;
+        const double p = k / 4.0;
+        double factor = 0.0;
+        for (int kept = 0; kept <= n; ++kept)
+          factor += std::exp(std::lgamma(n + 1.0) - std::lgamma(kept + 1.0) - std::lgamma(n - kept + 1.0)) *
+                    std::pow(p, kept) * std::pow(1.0 - p, n - kept) * std::pow(1.0 - z * kept / n, 4.0);
+        const auto m = moments(config, quadratic({1.0, 1.0, 1.0, 1.0}));
+        if (k < 4) {
+          EXPECT_EQ(m.variance_exists, factor <= 1.0 + 1e-12) << n << " " << k << " " << z << " " << factor;
+        }
+        doubtful += m.variance_exists ? 0 : 1;
+      }
+    }
+  }
+  EXPECT_GT(doubtful, 3);
+}
+
+/// E S'^2/S^2 of one step x' = x - (eta/N) sum_i C_i(g) without noise, over `draws` of the compressor.
+template <class Compressor>
+double growth_by_enumeration_of(const Objective& f, const std::vector<double>& x, double eta, int n,
+                                Compressor&& outcomes) {
+  // outcomes(g): pairs of a probability and C(g), coordinates independent: all products are formed.
+  const auto g = f.gradient(x);
+  const auto each = outcomes(g);
+  double sum = 0.0;
+  std::vector<std::size_t> pick(static_cast<std::size_t>(n), 0);
+  for (;;) {
+    double weight = 1.0;
+    auto next = x;
+    for (const std::size_t i : pick) {
+      weight *= each[i].first;
+      for (std::size_t j = 0; j < x.size(); ++j) next[j] -= eta / n * each[i].second[j];
+    }
+    sum += weight * std::pow(f.suboptimality(next), 2.0);
+    std::size_t at = 0;
+    while (at < pick.size() && ++pick[at] == each.size()) pick[at++] = 0;
+    if (at == pick.size()) break;
+  }
+  return sum / std::pow(f.suboptimality(x), 2.0);
+}
+
+/// Every outcome of a compressor that rounds each coordinate to one of two values: two(g, j) = {low, high, chance of
+/// high}.
+template <class Two>
+std::vector<std::pair<double, std::vector<double>>> rounded(const std::vector<double>& g, Two&& two) {
+  std::vector<std::pair<double, std::vector<double>>> all;
+  for (std::size_t pattern = 0; pattern < (std::size_t{1} << g.size()); ++pattern) {
+    double weight = 1.0;
+    std::vector<double> c(g.size());
+    for (std::size_t j = 0; j < g.size(); ++j) {
+      const auto [low, high, chance] = two(g, j);
+      const bool up = (pattern >> j & 1) != 0;
+      weight *= up ? chance : 1.0 - chance;
+      c[j] = std::copysign(up ? high : low, g[j]);
+    }
+    if (weight > 0.0) all.emplace_back(weight, c);
+  }
+  return all;
+}
+
+TEST(Moments, FurtherCompressorsAreTrustedOnlyWhereNoStepCanIncreaseTheSecondMoment) {
+  auto least_squares = simple(ObjectiveKind::least_squares, {1.0, 1.0, 1.0});
+  least_squares.rows = 10;
+  std::mt19937_64 engine(5);
+  std::normal_distribution<double> normal(0.0, 2.0);
+  for (const CompressorKind kind : {CompressorKind::natural, CompressorKind::qsgd, CompressorKind::top_k}) {
+    int trusted = 0, doubted = 0;
+    for (const auto& objective :
+         {quadratic({0.3, 1.0, 1.0}), least_squares, simple(ObjectiveKind::sine_pl, {1.0, 1.0, 1.0})}) {
+      const Objective f(objective);
+      for (const int n : {1, 2}) {
+        for (const double z : {0.02, 0.1, 0.3, 0.6, 1.0, 1.5, 1.9, 2.5, 4.0}) {
+          auto config = method(MethodKind::dcsgd, z / *f.constants().L.value, n, 1.0);
+          config.compressor = {kind, 2, 1.0, 2};
+          if (kind == CompressorKind::top_k) config.workers.k.assign(static_cast<std::size_t>(n), 2);
+          if (!moments_of(config, f).variance_exists) {
+            ++doubted;
+            continue;
+          }
+          ++trusted;
+          const auto outcomes = [&](const std::vector<double>& g) {
+            if (kind == CompressorKind::top_k) {
+              auto c = g;
+              *std::min_element(c.begin(), c.end(), [](double a, double b) { return std::abs(a) < std::abs(b); }) = 0.0;
+              return std::vector<std::pair<double, std::vector<double>>>{{1.0, c}};
+            }
+            return rounded(g, [&](const std::vector<double>& v, std::size_t j) {
+              const double size = std::abs(v[j]);
+              if (kind == CompressorKind::natural) {
+                const double low = std::exp2(std::floor(std::log2(size)));
+                return std::tuple{low, 2.0 * low, size / low - 1.0};
+              }
+              double norm = 0.0;
+              for (const double a : v) norm += a * a;
+              norm = std::sqrt(norm);
+              const double level = 2.0 * size / norm, low = std::floor(level);
+              return std::tuple{low * norm / 2.0, (low + 1.0) * norm / 2.0, level - low};
+            });
+          };
+          for (int i = 0; i < 100; ++i) {
+            std::vector<double> x = f.x_star();
+            for (double& v : x) v += normal(engine);
+            EXPECT_LE(growth_by_enumeration_of(f, x, config.eta, n, outcomes), 1.0 + 1e-12)
+                << static_cast<int>(kind) << " " << z;
+          }
+        }
+      }
+    }
+    EXPECT_GT(trusted, 5) << static_cast<int>(kind);
+    EXPECT_GT(doubted, 5) << static_cast<int>(kind);
+  }
+  // With affine noise nothing is known; where a factor makes steps grow more slowly than x nothing can explode.
+  auto config = method(MethodKind::dcsgd, 0.1, 1, 1.0);
+  config.compressor = {CompressorKind::natural, 0, 1.0, 1};
+  EXPECT_TRUE(moments(config, quadratic({1.0})).variance_exists);
+  config.noise.affine = 0.1;
+  EXPECT_FALSE(moments(config, quadratic({1.0})).variance_exists);
+  config.adaptive.kind = AdaptiveKind::gradient_norm;
+  EXPECT_TRUE(moments(config, quadratic({1.0})).variance_exists);
+  // Heavy balls: only without anything that multiplies.
+  auto ball = method(MethodKind::heavy_ball, 0.1, 1, 1.0);
+  EXPECT_TRUE(moments(ball, quadratic({1.0})).variance_exists);
+  ball.noise.affine = 0.1;
+  EXPECT_FALSE(moments(ball, quadratic({1.0})).variance_exists);
 }
 
 // ---- moments of models

@@ -319,7 +319,7 @@ TEST(KnownAnswers, AreAskedForOddArgumentsAndGiveNoTwoNaNs) {
 TEST(VerifyExperiments, CoverEveryComponent) {
   std::set<ObjectiveKind> objectives;
   std::set<MethodKind> methods;
-  std::set<std::pair<LawKind, int>> laws;  // with the form of a Student-t law
+  std::set<std::pair<LawKind, int>> laws;  // with the form of a Student-t or an alpha-stable law
   std::set<CompressorKind> compressors;
   std::set<ScheduleKind> schedules;
   std::set<int> dims, workers;
@@ -334,8 +334,10 @@ TEST(VerifyExperiments, CoverEveryComponent) {
     objectives.insert(experiment.objective.kind);
     methods.insert(curve.method);
     if (curve.model) models.insert({curve.model->kind, curve.model->integrator, curve.method});
-    laws.insert({curve.noise.law.kind,
-                 curve.noise.law.kind == LawKind::student_t ? static_cast<int>(t_form(curve.noise.law.nu)) : 0});
+    const LawSpec& law = curve.noise.law;
+    laws.insert({law.kind, law.kind == LawKind::student_t      ? static_cast<int>(t_form(law.nu))
+                           : law.kind == LawKind::alpha_stable ? static_cast<int>(stable_form(law.alpha))
+                                                               : 0});
     compressors.insert(curve.compressor.kind);
     schedules.insert(curve.schedule.kind);
     dims.insert(experiment.objective.dim);
@@ -352,7 +354,7 @@ TEST(VerifyExperiments, CoverEveryComponent) {
   }
   EXPECT_EQ(objectives.size(), objective_registry().size());
   EXPECT_EQ(methods.size(), method_registry().size());
-  EXPECT_EQ(laws.size(), law_registry().size() + 3);
+  EXPECT_EQ(laws.size(), law_registry().size() + 3 + 2);
   EXPECT_EQ(compressors.size(), compressor_registry().size());
   EXPECT_EQ(schedules.size(), schedule_registry().size());
   for (const MethodKind method : {MethodKind::dcsgd, MethodKind::dsignsgd}) {
