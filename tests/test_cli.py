@@ -204,6 +204,17 @@ class CommandLines(Case):
         self.refused("sample", "--law", "gaussian", "-n", "1", "--precision", "half", says=["half", "double"])
         for nu in ("nan", "inf", "-1", "0", "0.29", "1e10", "0x10", "three", ""):
             self.refused("sample", "--law", "student_t", f"--nu={nu}", "-n", "1", says="--nu")
+        self.refused("sample", "--law", "alpha_stable", "-n", "1", says=["alpha_stable", "--alpha"])
+        self.refused("sample", "--law", "contaminated_gaussian", "--k", "3", "-n", "1", says="--eps")
+        self.refused("sample", "--law", "contaminated_gaussian", "--eps", "0.1", "-n", "1", says="--k")
+        self.refused("sample", "--law", "laplace", "--alpha", "1", "-n", "1", says=["--alpha", "laplace"])
+        self.refused("sample", "--law", "alpha_stable", "--alpha", "1.5", "--k", "2", "-n", "1", says="--k")
+        for alpha in ("nan", "inf", "-1", "0", "0.29", "2.01", "half"):
+            self.refused("sample", "--law", "alpha_stable", f"--alpha={alpha}", "-n", "1", says="--alpha")
+        self.refused("sample", "--law", "alpha_stable", "--alpha=0.059", "--precision=double", "-n1", says="0.06")
+        for eps, k in (("0", "2"), ("1", "2"), ("nan", "2"), ("0.1", "0"), ("0.1", "-1"), ("0.1", "inf")):
+            self.refused("sample", "--law", "contaminated_gaussian", f"--eps={eps}", f"--k={k}", "-n", "1",
+                         says="must be a number")
 
     def test_trace(self):
         self.refused("trace", "good.toml", "--curve", "nosuch", "--path", "0", says=["nosuch", "'plain'", "'rand'"])
@@ -901,7 +912,9 @@ class Words(Case):
         self.assertNotEqual(self.out("bits", "--seed", "7", "--path", "4", "-n", "4"), self.out(*call, "4"))
 
     def test_sample(self):
-        for law, nu in (("gaussian", []), ("student_t", ["--nu", "3"]), ("multivariate_t", ["--nu=2.5"])):
+        for law, nu in (("gaussian", []), ("student_t", ["--nu", "3"]), ("multivariate_t", ["--nu=2.5"]), ("laplace", []),
+                        ("logistic", []), ("contaminated_gaussian", ["--eps", "0.1", "--k=30"]),
+                        ("alpha_stable", ["--alpha", "1.25"])):
             for precision, code, size in (("float", "f", 4), ("double", "d", 8)):
                 call = ("sample", "--law", law, *nu, "--dim", "3", "--precision", precision, "--seed", "5", "-n", "700")
                 raw = self.out(*call, "--raw")

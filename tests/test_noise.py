@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws of the program (`pathbound sample --raw`, `pathbound bits --raw`) against SciPy.
 
-False alarms: every p-value is held against 1e-9 (Kolmogorov-Smirnov, binomial tail counts, two-sided); about 150 of
-them with fixed seeds, so 3e-7 for the file. Python's own check is independent of the C++ tests: SciPy's distribution
+False alarms: every p-value is held against 1e-9 (Kolmogorov-Smirnov, binomial tail counts, two-sided); about 450 of
+them with fixed seeds, so 5e-7 for the file. Python's own check is independent of the C++ tests: SciPy's distribution
 functions, and variates recomputed by NumPy from the program's random words.
 """
 import os
@@ -12,7 +12,7 @@ import sys
 
 try:
     import numpy as np
-    from scipy import special, stats
+    from scipy import optimize, special, stats
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -32,12 +32,14 @@ def check(ok, what):
         print(f"FAILED: {what}")
 
 
-def sample(law, nu, precision, n, dim=1, seed=1):
+def sample(law, nu, precision, n, dim=1, seed=1, **parameters):
     """n rows of dim draws."""
     command = [PROGRAM, "sample", "--law", law, "--precision", precision, "-n", str(n), "--dim", str(dim)]
     command += ["--seed", str(seed), "--raw"]
     if nu is not None:
         command += ["--nu", repr(nu)]
+    for name, value in parameters.items():
+        command += ["--" + name, repr(value)]
     raw = subprocess.run(command, check=True, capture_output=True).stdout
     draws = np.frombuffer(raw, dtype="<f4" if precision == "float" else "<f8").astype(np.float64)
     assert draws.size == n * dim, (command, draws.size)
@@ -79,6 +81,68 @@ def test_one_coordinate():
             # cdf by special functions: the frozen distribution's wrapper is slow.
             kolmogorov(draws, special.ndtr if nu is None else (lambda x, nu=nu: special.stdtr(nu, x)), name)
             tails(draws, law, name)
+
+
+class Mixture:
+    """(1 - eps) N(0, 1) + eps N(0, k^2)."""
+
+    def __init__(self, eps, k):
+        self.eps, self.k = eps, k
+
+    def cdf(self, x):
+        return (1 - self.eps) * special.ndtr(x) + self.eps * special.ndtr(x / self.k)
+
+    def ppf(self, chance):
+        return optimize.brentq(lambda x: self.cdf(x) - chance, -50 * max(1, self.k), 0)
+
+    def isf(self, chance):
+        return -self.ppf(chance)
+
+
+def test_further_laws():
+    for precision in ("float", "double"):
+        for law, distribution, parameters in (
+            ("laplace", stats.laplace(), {}),
+            ("logistic", stats.logistic(), {}),
+            ("contaminated_gaussian", Mixture(0.1, 10.0), {"eps": 0.1, "k": 10.0}),
+            ("contaminated_gaussian", Mixture(0.001, 300.0), {"eps": 0.001, "k": 300.0}),
+            ("alpha_stable", stats.cauchy(), {"alpha": 1.0}),
+            ("alpha_stable", stats.norm(scale=np.sqrt(2)), {"alpha": 2.0}),
+        ):
+            name = f"{law} {parameters} in {precision}"
+            draws = sample(law, None, precision, N, **parameters).ravel()
+            check(bool(np.all(np.isfinite(draws))), f"{name}: a draw is not finite")
+            kolmogorov(draws, distribution.cdf, name)
+            tails(draws, distribution, name)
+
+
+def stable_cdf(alpha, x):
+    """P(X <= x), x > 0, by Fourier inversion along a ray (as an oscillating integral it would not converge)."""
+    theta = min(np.pi / 2, 0.3 * np.pi / alpha)
+    ray, power = np.exp(1j * theta), np.exp(1j * alpha * theta)
+    step = 0.01
+    u = np.arange(-40 / min(alpha, 1), 30, step)
+    s = np.exp(u)
+    return 0.5 + theta / np.pi + step * np.sum(np.imag(np.exp(1j * x * s * ray - s**alpha * power))) / np.pi
+
+
+def test_alpha_stable():
+    # SciPy's levy_stable at a few points; then how many draws lie beyond quantiles, on either side.
+    for alpha in (0.8, 1.3):
+        for x in (0.3, 4.0):
+            off = abs(stable_cdf(alpha, x) - stats.levy_stable.cdf(x, alpha, 0.0))
+            check(off < 1e-6, f"SciPy and the Fourier integral differ by {off:.3g} at alpha = {alpha}, x = {x}")
+    for precision in ("float", "double"):
+        for alpha in (0.3, 0.5, 0.99, 1.01, 1.5, 1.9) + ((0.06,) if precision == "double" else ()):
+            name = f"alpha_stable, alpha = {alpha} in {precision}"
+            draws = sample("alpha_stable", None, precision, N, alpha=alpha).ravel()
+            check(bool(np.all(np.isfinite(draws))), f"{name}: a draw is not finite")
+            for chance in (0.45, 0.3, 0.1, 0.01, 1e-3, 1e-4, 1e-5):
+                above = lambda y: 1 - stable_cdf(alpha, np.exp(y)) - chance  # noqa: E731
+                x = np.exp(optimize.brentq(above, -80, 13 / alpha, rtol=1e-14))
+                for side, count in (("above", np.sum(draws > x)), ("below", np.sum(draws < -x))):
+                    p = min(stats.binom.cdf(count, N, chance), stats.binom.sf(count - 1, N, chance))
+                    check(p > LEVEL, f"{name}: {count} draws {side} {x:.4g}, p = {p:.3g}")
 
 
 def test_multivariate_t():
@@ -132,6 +196,8 @@ def test_text_and_raw_agree():
 
 def main():
     test_one_coordinate()
+    test_further_laws()
+    test_alpha_stable()
     test_multivariate_t()
     test_variates_are_made_of_the_words_of_path_0()
     test_text_and_raw_agree()
