@@ -199,6 +199,14 @@ constexpr KnownChecksums known_checksums[] = {
     {"multivariate_t, cosine", 0x67540cde076e45c8u, 0x0e50ff1329a320ebu},
     {"multivariate_t, sine", 0xd947fa242a5c8cbbu, 0x1bc04fca4dde2463u},
     {"multivariate_t, scale of the next pair", 0x6d29a3da0257ea15u, 0x650fbc1637e94d05u},
+    {"laplace", 0x0f5b9e63deb31589u, 0x66d44cc67c25baaeu},
+    {"logistic", 0x72eaebd576dececcu, 0xa445b6320bc6a5c7u},
+    {"contaminated_gaussian, eps = 0.3, k = 3", 0xcfd4a0540135b1ecu, 0x2c1403cdb0b18fe0u},
+    {"alpha_stable, alpha = 1", 0x347031e4ffb554ddu, 0x25989acac1a9761du},
+    {"alpha_stable, alpha = 2", 0xaca0879cc57bfdd5u, 0xcdac51ca15c79fd3u},
+    {"alpha_stable, alpha = 1.5", 0x638c64a33ee954b9u, 0xae1f43fe662b01fau},
+    {"alpha_stable, alpha = 0.7", 0x660095acfa9d4ac8u, 0x6e0244255536993cu},
+    {"alpha_stable, alpha = 0.3", 0x160d645c7d7b495bu, 0x3d0fe4c47dea0e09u},
     // clang-format on
 };
 
@@ -921,6 +929,10 @@ std::vector<VerifyExperiment> verify_experiments() {
       "law = \"alpha_stable\"\nalpha = 1.5", "count = 2", "method = \"clipped_dsgd\"\nclip = 3.0\neta = 0.05");
   add("quadratic d = 65, alpha_stable 0.5, sign", "paths = 65\nsteps = 10", quadratic(65),
       "law = \"alpha_stable\"\nalpha = 0.5", "", sign);
+  add("quadratic d = 4, alpha_stable 1, sign", "paths = 97\nsteps = 12", quadratic(4),
+      "law = \"alpha_stable\"\nalpha = 1.0", "count = 2", sign);
+  add("quadratic d = 2, alpha_stable 2", "paths = 97\nsteps = 12", quadratic(2),
+      "law = \"alpha_stable\"\nalpha = 2.0\nscale = 0.5", "count = 3", dsgd);
   add("cosh d = 9, heavy ball, cosine with warm-up", "paths = 97\nsteps = 20", cosh, "scale = 0.2", "count = 2",
       "method = \"heavy_ball\"\neta = 0.05\nschedule = { kind = \"cosine\", warmup = 4 }");
   add("logistic d = 5, t 5, adam", "paths = 97\nsteps = 20", "kind = \"logistic\"\ndim = 5\nrows = 19\nlam = 0.1",

@@ -123,7 +123,8 @@ class MadeUpDevices : public VerifiedBackend {
   }
   std::vector<double> function_values(int device, int function, const std::vector<double>& x) const override {
     std::vector<double> values = function_answers<double>(function, x);
-    if (wrong_function && device == 1 && function >= static_cast<int>(Function::t_03))
+    if (wrong_function && device == 1 && function >= static_cast<int>(Function::t_03) &&
+        function <= static_cast<int>(Function::multivariate_chain))
       values.front() = flipped(values.front());
     return values;
   }
