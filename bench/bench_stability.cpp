@@ -575,9 +575,11 @@ Table integrator_table(const std::vector<Row>& rows) {
   return table;
 }
 
+const std::string limits_title = "Stability limits of the method and its models";
+
 Figure limits_figure(const std::vector<Row>& rows, const std::vector<const Case*>& cases) {
   Figure figure;
-  figure.title = "Stability limits of the method and its models";
+  figure.title = limits_title;
   figure.y_label = "limit, in the unit of its case";
   figure.x_label = "case";
   figure.log_y = true;
@@ -670,6 +672,102 @@ Figure growth_figure(Laboratory& laboratory, const Case& c) {
   return figure;
 }
 
+// ---------------------------------------------------------------------- answers
+std::vector<Answer> answers_of(const std::vector<Row>& rows) {
+  const std::string modified =
+      "first- and second-order modified equations do not accurately model step-size restrictions, arXiv 2506.00181v2";
+  const std::string preserve = "SDEs with curvature in their drift preserve the stability limits, arXiv 2506.00181v2";
+  const std::string wrong = "else a model can predict convergence when the optimizer would diverge, arXiv 2506.00181v2";
+  std::vector<Answer> answers;
+  const auto add = [&](const std::string& id, const std::string& cases, const std::string& question,
+                       const std::string& claim, const std::string& expected, bool met,
+                       const std::string& said) -> Answer& {
+    Answer answer;
+    answer.id = "stability/" + id;
+    answer.question = question;
+    answer.claim = claim;
+    answer.expected = expected;
+    answer.met = met;
+    answer.answer = said;
+    answer.figure = limits_title;
+    answer.experiment = "bench_stability " + cases;
+    answers.push_back(std::move(answer));
+    return answers.back();
+  };
+  const auto simulated = [&](Answer& answer, const std::string& what, const Limit& limit) {
+    const Interval at = limit.interval();
+    const double width = at.half(shown_alpha) + limit.resolution;
+    answer.number_is = what;
+    answer.number = at.mean;
+    answer.lower = at.mean - width;
+    answer.upper = at.mean + width;
+    answer.confidence = 1.0 - shown_alpha;
+  };
+  // That simulated limits agree with the exact ones is judged among the verdicts, at their family level.
+  const auto both_found = [](const Limit& a, const Limit& b) { return a.found && b.found; };
+  // The modified equations without noise: no limit at all.
+  for (const std::string name : {"quadratic", "quartic", "cosh"}) {
+    const Row *method = find_row(rows, name, "method"), *first = find_row(rows, name, "first_order"),
+              *second = find_row(rows, name, "second_order");
+    if (method == nullptr || first == nullptr || second == nullptr) continue;
+    const bool blind = !first->square.found && !first->path.found && !second->square.found && !second->path.found;
+    const std::string at_method = fmt::format("{} = {:.4g}", unit(*method->c), *method->square.exact);
+    Answer& answer =
+        add((name == "quadratic" ? "modified_equations/" : "wrong_convergence/") + name, name,
+            name == "quadratic" ? "Do the first- and second-order equations know the step-size limit of a quadratic?"
+                                : fmt::format("Do they predict convergence on {} where the method diverges?", name),
+            name == "quadratic" ? modified : wrong,
+            fmt::format("{}: they are stable everywhere, the method up to {}", name == "quadratic" ? "no" : "yes",
+                        at_method),
+            blind && method->square.found,
+            blind ? fmt::format("{}: no growth up to {} = {:.3g}, the method's limit is {:.4g}",
+                                name == "quadratic" ? "no" : "yes", unit(*method->c),
+                                std::min(first->square.reached, second->square.reached), method->square.interval().mean)
+                  : "one of them has a limit");
+    simulated(answer, fmt::format("{} at the method's limit, simulated", unit(*method->c)), method->square);
+  }
+  if (const Row* first = find_row(rows, "quadratic_strong", "first_order")) {
+    const Row* method = find_row(rows, "quadratic_strong", "method");
+    const double exact = *first->square.exact, against = *method->square.exact;
+    Answer& answer =
+        add("modified_equations/compressed", "quadratic_strong",
+            "And under strong compression (bernoulli p = 1/10, N = 2), where the first-order SDE has a limit?",
+            modified, fmt::format("no: {:.4g} in mean square against the method's {:.4g}", exact, against),
+            both_found(first->square, method->square) && exact > 1.1 * against,
+            fmt::format("no: {} against {}", first->square.text(), method->square.text()));
+    simulated(answer, "eta h at the mean-square limit of the first-order SDE, simulated", first->square);
+  }
+  // Curvature in the drift.
+  if (const Row* curvature = find_row(rows, "quadratic_bernoulli", "curvature")) {
+    const Row* method = find_row(rows, "quadratic_bernoulli", "method");
+    Answer& mean = add("curvature/mean_square", "quadratic_bernoulli",
+                       "Does the SDE with curvature in its drift have the method's mean-square limit on quadratics?",
+                       preserve, fmt::format("yes: eta h = {:.4g}, exactly", *method->square.exact),
+                       both_found(curvature->square, method->square) &&
+                           std::abs(*curvature->square.exact / *method->square.exact - 1.0) < 1e-9,
+                       fmt::format("yes: {} against {}", curvature->square.text(), method->square.text()));
+    simulated(mean, "eta h at its mean-square limit, simulated", curvature->square);
+    Answer& path = add("curvature/almost_sure", "quadratic_bernoulli", "And the limit that single paths obey?",
+                       preserve, fmt::format("no: {:.4g} against {:.4g}", *curvature->path.exact, *method->path.exact),
+                       both_found(curvature->path, method->path) && *curvature->path.exact > 1.1 * *method->path.exact,
+                       fmt::format("no: {} against {}", curvature->path.text(), method->path.text()));
+    simulated(path, "eta h from which its single paths grow, simulated", curvature->path);
+  }
+  for (const std::string name : {"quartic", "cosh"}) {
+    const Row *curvature = find_row(rows, name, "curvature"), *method = find_row(rows, name, "method");
+    if (curvature == nullptr || method == nullptr) continue;
+    const double exact = *curvature->square.exact, against = *method->square.exact;
+    Answer& answer = add(
+        "curvature/" + name, name, fmt::format("Does it have the method's limit under (L0, L1)-smoothness ({})?", name),
+        preserve, fmt::format("no, but on the safe side: {} = {:.4g} against {:.4g}", unit(*method->c), exact, against),
+        both_found(curvature->square, method->square) && exact < against,
+        fmt::format("no, but on the safe side: {:.4g} against {:.4g}", curvature->square.interval().mean,
+                    method->square.interval().mean));
+    simulated(answer, fmt::format("{} at its limit, simulated", unit(*method->c)), curvature->square);
+  }
+  return answers;
+}
+
 int run(const Options& options) {
   std::vector<const Case*> cases;
   for (const Case& c : all_cases())
@@ -712,6 +810,9 @@ int run(const Options& options) {
     for (const Case* c : cases)
       if (c->name == "quadratic_bernoulli") figures.push_back(growth_figure(laboratory, *c));
   }
+  const std::vector<Answer> answers = answers_of(rows);
+  if (!answers.empty()) print("\n" + table_text(answers_table(answers)) + "\n");
+  for (const Answer& answer : answers) met = met && answer.met;
   const Performance& performance = laboratory.performance();
   print(fmt::format("{:.3g} path-steps (substeps counted) in {:.1f} s of simulation\n", performance.path_steps,
                     performance.seconds));
@@ -726,6 +827,7 @@ int run(const Options& options) {
                           cuda ? describe(find_devices(machine.devices)) : "cpu",
                           name_of(machine.isa),
                           thread_count(machine.threads)};
+    report.answers = answers;
     report.tables = {judged, limits, cases_table(cases), integrators};
     report.figures = std::move(figures);
     report.performance = performance;

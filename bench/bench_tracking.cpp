@@ -272,8 +272,17 @@ std::string octaves_of(const Track& track) {
   return fmt::format("{}/{:.0f}", n, n == 0 ? 0.0 : std::log2(high / low));
 }
 
-/// The eta at which the relative error reaches 5%; "~" where the error there is not resolved.
-std::string eta_at_level(const Track& track) {
+/// The eta at which the relative error reaches 5%.
+struct AtLevel {
+  double eta = nan;
+  int beyond = 0;  ///< -1: it is smaller than `eta`, the smallest one run or the last without divergence; +1: larger
+  bool resolved = true;  ///< the error there is
+  std::string text() const {
+    if (beyond != 0) return fmt::format("{} {:.3g}", beyond < 0 ? "<" : ">", eta);
+    return fmt::format("{}{:.3g}", resolved ? "" : "~", eta);
+  }
+};
+AtLevel eta_at_level(const Track& track) {
   constexpr double diverged = std::numeric_limits<double>::max();
   std::vector<double> eta, relative, error;
   for (auto point = track.points.rbegin(); point != track.points.rend(); ++point) {
@@ -282,12 +291,12 @@ std::string eta_at_level(const Track& track) {
     error.push_back(point->relative_error);
   }
   const Crossing crossing = first_crossing(eta, relative, wrong_level);
-  if (crossing.beyond != 0) return fmt::format("{} {:.3g}", crossing.beyond < 0 ? "<" : ">", crossing.x);
+  if (crossing.beyond != 0) return {crossing.x, crossing.beyond};
   const std::size_t at = static_cast<std::size_t>(
       std::find_if(relative.begin(), relative.end(), [](double r) { return r >= wrong_level; }) - relative.begin());
   // No line leads to a point that does not exist.
-  if (relative[at] == diverged) return fmt::format("< {:.3g}", eta[at]);
-  return fmt::format("{}{:.3g}", relative[at] > resolved_from * error[at] ? "" : "~", crossing.x);
+  if (relative[at] == diverged) return {eta[at], -1};
+  return {crossing.x, 0, relative[at] > resolved_from * error[at]};
 }
 
 /// What the integrator puts into the errors of the fit, as a share of them.
@@ -358,7 +367,7 @@ std::vector<std::string> row_of(const Case& item, const Track& track) {
           name_of(track.model),
           !is_settled(fit) ? "-" : fmt::format("{:.2f} [{:.2f}, {:.2f}]", fit.order, fit.lower, fit.upper),
           octaves_of(track),
-          eta_at_level(track),
+          eta_at_level(track).text(),
           worst.diverged ? "inf" : fmt::format("{:.3g}%", 100.0 * worst.relative),
           integrator,
           low > high ? "-" : range_of(low, high),
@@ -428,9 +437,11 @@ void add_slope(Figure& figure, const Track& track, int order) {
   figure.series.push_back(std::move(line));
 }
 
+std::string error_title(const Case& item) { return item.name() + ": weak error against eta"; }
+
 Figure error_figure(const CaseResult& result) {
   Figure figure;
-  figure.title = result.item.name() + ": weak error against eta";
+  figure.title = error_title(result.item);
   figure.caption =
       "Largest |E S(method) - E S(model)|/S(x0) over the checkpoints, whiskers of 2 standard errors, where it is "
       "resolved. Dashed: slopes 1 and 2.";
@@ -544,6 +555,124 @@ std::string summary_of(const std::vector<CaseResult>& results, const Performance
   return out + problems_found;
 }
 
+// ---------------------------------------------------------------------- answers
+const std::string track_claim = "SDEs do track the optimizers, arXiv 2502.17009 (poster)";
+const std::string larger_claim = "can the fidelity be maintained for larger eta? arXiv 2506.00181v1 (reading note)";
+
+std::vector<Answer> answers_of(const std::vector<CaseResult>& results) {
+  std::vector<Answer> answers;
+  const auto find = [&](std::string_view name, ModelKind model) -> std::pair<const CaseResult*, const Track*> {
+    for (const CaseResult& result : results)
+      for (const Track& track : result.tracks)
+        if (result.item.name() == name && track.model == model) return {&result, &track};
+    return {nullptr, nullptr};
+  };
+  const auto add = [&](const std::string& id, const std::string& question, const std::string& claim,
+                       const CaseResult& shown) -> Answer& {
+    Answer answer;
+    answer.id = "tracking/" + id;
+    answer.question = question;
+    answer.claim = claim;
+    answer.figure = error_title(shown.item);
+    answer.experiment = "bench_tracking " + shown.item.name();
+    answers.push_back(std::move(answer));
+    return answers.back();
+  };
+  // Orders of the SDEs of Theorems 1 and 2.
+  for (const bool signs : {false, true}) {
+    const auto [shown, track] = find(signs ? "quadratic/dsignsgd" : "quadratic/dcsgd", ModelKind::first_order);
+    if (track == nullptr) continue;
+    Answer& answer = add(
+        signs ? "first_order/dsignsgd" : "first_order/dcsgd",
+        fmt::format("Does the SDE of Theorem {} track {}?", signs ? "2" : "1", signs ? "DSignSGD" : "DSGD and DCSGD"),
+        track_claim, *shown);
+    int settled = 0, failed = 0, open = 0;
+    double low = std::numeric_limits<double>::infinity(), high = 0.0;
+    for (const CaseResult& result : results) {
+      if (result.item.signs() != signs) continue;
+      const Track& one = result.tracks.front();  // first_order
+      const PowerFit fit = fit_of(one);
+      const Judgement judgement = judge(result.item, one, fit).judgement;
+      failed += judgement == Judgement::failed ? 1 : 0;
+      if (!is_settled(fit)) {
+        ++open;
+        continue;
+      }
+      ++settled;
+      low = std::min(low, fit.order);
+      high = std::max(high, fit.order);
+    }
+    if (!signs) answer.expected = "yes, with weak error of order 1 in eta";
+    answer.met = failed == 0;
+    answer.answer = fmt::format("{}, with weak error of order {:.2f} to {:.2f} in {} cases{}",
+                                failed == 0 ? "yes" : "not as claimed", low, high, settled,
+                                open > 0 ? fmt::format(", {} open", open) : "");
+    const PowerFit fit = fit_of(*track);
+    answer.number_is = "order of the weak error on " + shown->item.name();
+    answer.number = fit.order;
+    answer.lower = fit.lower;
+    answer.upper = fit.upper;
+    answer.confidence = confidence;
+  }
+  // How large eta may be.
+  struct Larger {
+    ModelKind model;
+    std::string_view id, name;
+  };
+  const std::array<Larger, 4> larger = {
+      {{ModelKind::first_order, "first_order", "the SDE of the theorems"},
+       {ModelKind::second_order, "second_order", "the second-order modified equation"},
+       {ModelKind::curvature, "curvature", "the SDE with curvature in its drift"},
+       {ModelKind::hessian_aware, "hessian_aware", "the Hessian-aware SDE"}}};
+  for (const Larger& one : larger) {
+    const auto [shown, track] = find("quadratic/dcsgd", one.model);
+    if (track == nullptr) continue;
+    Answer& answer = add(fmt::format("large_eta/{}", one.id),
+                         fmt::format("Up to which eta does {} track DCSGD within 5%?", one.name), larger_claim, *shown);
+    const AtLevel at = eta_at_level(*track);
+    const double L = 1.0;  // of problems.front()
+    if (shown->item.is_exact(one.model)) {
+      answer.expected = "at every eta on quadratics: it has the method's second moments";
+      const Expected expected = judge(shown->item, *track, fit_of(*track));
+      answer.met = expected.judgement == Judgement::met;
+      answer.answer = answer.met ? "at every eta that was run" : "not at every eta";
+      double largest = 0.0;
+      for (const Point& point : track->points) largest = std::max(largest, point.largest_z);
+      answer.number_is = fmt::format("largest |error| in standard errors on {}, eta L up to {:g}", shown->item.name(),
+                                     L * shown->item.eta(0));
+      answer.number = largest;
+      continue;
+    }
+    std::string all;
+    for (const CaseResult& result : results)
+      for (const Track& other : result.tracks)
+        if (!result.item.signs() && other.model == one.model)
+          all += fmt::format("{}{} {}", all.empty() ? "" : ", ", result.item.name(), eta_at_level(other).text());
+    answer.answer = fmt::format("eta L {} {:.2g} on the quadratic; eta in all: {}",
+                                at.beyond < 0   ? "<"
+                                : at.beyond > 0 ? ">"
+                                                : "=",
+                                L * at.eta, all);
+    answer.number_is = "eta L at which the relative error reaches 5% on " + shown->item.name();
+    answer.number = L * at.eta;
+  }
+  for (const std::string_view law : {"t2", "t3"}) {
+    const auto [shown, track] = find(fmt::format("quadratic/dsignsgd_{}", law), ModelKind::first_order);
+    const auto [gaussian_shown, gaussian] = find("quadratic/dsignsgd", ModelKind::first_order);
+    if (track == nullptr || gaussian == nullptr) continue;
+    Answer& answer =
+        add(fmt::format("large_eta/{}", law),
+            fmt::format("Does the SDE of DSignSGD lose fidelity under {} noise{}?", law == "t2" ? "t_2" : "t_3",
+                        law == "t2" ? ", whose covariance does not exist" : ""),
+            "or under relaxed noise covariance conditions? arXiv 2506.00181v1 (reading note)", *shown);
+    const AtLevel at = eta_at_level(*track), reference = eta_at_level(*gaussian);
+    answer.answer = fmt::format("5% off at eta {}, under Gaussian noise at {}", at.text(), reference.text());
+    answer.number_is = "eta at which the relative error reaches 5%";
+    answer.number = at.eta;
+  }
+  return answers;
+}
+
 std::vector<Case> chosen_cases(const std::vector<std::string>& names) {
   std::vector<Case> all, chosen;
   for (const Problem& problem : problems)
@@ -579,7 +708,9 @@ int run(const Options& options) {
   bool as_claimed = true;
   const std::string summary = summary_of(results, report.performance, as_claimed);
   const Table table = table_of(results);
+  report.answers = answers_of(results);
   print(table_text(table));
+  if (!report.answers.empty()) print("\n" + table_text(answers_table(report.answers)));
   print("\n" + summary);
   flush_stdout();
   if (!options.out.empty()) {
