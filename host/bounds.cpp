@@ -518,7 +518,10 @@ BoundValue evaluate_bound(const std::string& theorem, const CurveConfig& config,
 }
 
 double second_moment_factor(const CurveConfig& curve, int dim) {
-  const WorkerMeans means = worker_means(curve, dim);
+  CurveConfig known = curve;
+  // Biased compressors have no omega; K takes it as 0.
+  if (std::isnan(compressor_omega(curve, dim, 0))) known.compressor = {};
+  const WorkerMeans means = worker_means(known, dim);
   return 1.0 + (means.omega + means.affine) / curve.workers.count;
 }
 
