@@ -204,16 +204,16 @@ struct ModelFactors {
   double n;              ///< substeps
   double eta;            ///< of the step that is judged
   double omega, affine;  ///< sum omega_i / N^2; sum (1 + omega_i) rho^2 Var zeta / B_i / N^2
-  /// second_order with a schedule: its drift is h x (1 + eta h/2 + hurry), hurry = -(eta/2) s'(t)/s.
-  double hurry;
+  /// second_order with a schedule or an adaptive factor: on a quadratic its drift is h x (1 + eta h/2 + hurry - turn'),
+  /// hurry = -(eta/2) s'(t)/s and 0 <= turn' <= turn.
+  double hurry = 0.0, turn = 0.0;
 };
 
-ModelFactors model_step(const CurveConfig& curve, int dim) {
+ModelFactors model_step(const CurveConfig& curve, int dim, double largest_factor) {
   ModelFactors step{curve.model->kind,
                     curve.model->integrator,
                     static_cast<double>(curve.model->substeps),
-                    largest_step(curve, curve.steps),
-                    0.0,
+                    largest_step(curve, curve.steps) * largest_factor,
                     0.0,
                     0.0};
   const double var = noise_variance(curve.noise.law), workers = curve.workers.count;
@@ -223,9 +223,24 @@ ModelFactors model_step(const CurveConfig& curve, int dim) {
     if (curve.noise.affine > 0.0)
       step.affine += (1.0 + omega) * curve.noise.affine * curve.noise.affine * var / batch / (workers * workers);
   }
-  if (step.kind == ModelKind::second_order && !is_constant(curve.schedule))
-    step.hurry = 0.5 * curve.schedule.p / curve.schedule.k0;  // at the first step, the largest
   return step;
+}
+
+/// The steps whose growth is judged. That of a larger step counts for smaller ones, but where second_order's `hurry`
+/// comes with it: there the first steps, and some of the others.
+std::vector<ModelFactors> model_steps(const CurveConfig& curve, int dim, double largest_factor) {
+  const ModelFactors step = model_step(curve, dim, largest_factor);
+  if (step.kind != ModelKind::second_order || is_constant(curve.schedule)) return {step};
+  std::vector<ModelFactors> all;
+  for (std::uint64_t k = 0; k < std::max<std::uint64_t>(curve.steps, 1); k += 1 + k / 16) {
+    ModelFactors now = step;
+    const double eta = prescribed_step(curve, k);
+    if (eta == 0.0) continue;
+    now.eta = eta * largest_factor;
+    now.hurry = -0.5 * portable::step_size_slope(curve.schedule, curve.eta, static_cast<double>(k)) / eta;
+    all.push_back(now);
+  }
+  return all;
 }
 
 /// hessian_aware in a coordinate with f'' = z/eta: X' = X - eta drift m + eta m sqrt(square) xi + noise of variance
@@ -287,13 +302,13 @@ Growth quadratic_growth(const ModelFactors& step, const std::vector<double>& h) 
       kappa = 0.0;
     }
     if (step.kind != ModelKind::hessian_aware) {
-      // With a schedule `hurry` is there at first only.
-      double y = z * (1.0 + r * z) / step.n;
+      // What changes it need not be there.
+      const double plain = z * (1.0 + r * z) / step.n;
+      double y = plain;
+      for (const double change : {step.hurry, -step.turn, step.hurry - step.turn})
+        if (const double other_y = plain + z * change / step.n; std::fabs(1.0 - other_y) > std::fabs(1.0 - y))
+          y = other_y;
       a = 1.0 - y;
-      if (const double fast = y + z * step.hurry / step.n; std::fabs(1.0 - fast) > std::fabs(a)) {
-        a = 1.0 - fast;
-        y = fast;
-      }
       if (step.integrator == IntegratorKind::weak2)
         other = std::max(std::exp(-4.0 * y + 6.0 * beta),
                          fourth_of_square(1.0 - y + 0.5 * y * y - 0.5 * beta, std::sqrt(beta) * (1.0 - y), 0.5 * beta));
@@ -321,11 +336,12 @@ double descent_growth(double L, double q, double trace, double largest, double a
   return 1.0 + L * (-2.0 * w + L * (w * w + 4.0 * largest * across * across + 2.0 * L * L * largest * trace));
 }
 
-/// For the models: b = (eta/n)(I + r eta H) g, Sigma = (eta^2/n) Q/N with Tr Q/N <= (omega + affine)|g|^2 and Q/N <=
-/// (omega + affine/d)|g|^2, -L <= H <= L (0 <= H where f is convex). As n grows the condition tends to that of the SDE,
-/// low - (eta L/2) (omega + affine) - eta L (omega + affine/d) >= 0. weak2 stands between the two and is judged
-/// with across = 1, which implies both; the terms of its own second order are left out. hessian_aware: f is separable,
-/// so that the extremes over -L <= f'' <= L of each coordinate's moves do, here over a grid.
+/// For the models: b = (eta/n)(I + r eta H) g (but for hurry and turn, the latter of either sign where H is), Sigma =
+/// (eta^2/n) Q/N with Tr Q/N <= (omega + affine)|g|^2 and Q/N <= (omega + affine/d)|g|^2, -L <= H <= L (0 <= H where f
+/// is convex). As n grows the condition tends to that of the SDE, low - (eta L/2) (omega + affine) - eta L (omega +
+/// affine/d) >= 0. weak2 stands between the two and is judged with across = 1, which implies both; the terms of its own
+/// second order are left out. hessian_aware: f is separable, so that the extremes over -L <= f'' <= L of each
+/// coordinate's moves do, here over a grid.
 Growth smooth_growth(const ModelFactors& step, int dim, double L, bool convex) {
   const double eta = step.eta, z = eta * L;
   if (step.kind == ModelKind::hessian_aware) {
@@ -347,10 +363,11 @@ Growth smooth_growth(const ModelFactors& step, int dim, double L, bool convex) {
             false};
   }
   const bool curved = step.kind != ModelKind::first_order;
-  const double low = !curved || (convex && step.kind == ModelKind::second_order) ? 1.0 : 1.0 - 0.5 * z;
+  double low = !curved || (convex && step.kind == ModelKind::second_order) ? 1.0 : 1.0 - 0.5 * z;
   double high = curved ? 1.0 + 0.5 * z : 1.0;
   if (convex && step.kind == ModelKind::curvature) high = std::max(1.0, 0.5 * z - 1.0);
-  high += step.hurry;
+  low += std::min(0.0, step.hurry) - step.turn;
+  high += std::max(0.0, step.hurry) + (convex ? 0.0 : step.turn);
   const double h = eta / step.n, scale = eta * eta / step.n;
   const double across = step.integrator == IntegratorKind::weak2
                             ? 1.0
@@ -358,6 +375,47 @@ Growth smooth_growth(const ModelFactors& step, int dim, double L, bool convex) {
   return {descent_growth(L, h * low - 0.5 * L * h * h * high * high, scale * (step.omega + step.affine),
                          scale * (step.omega + step.affine / dim), across),
           false};
+}
+
+/// What is known of an adaptive factor over all x.
+struct FactorRange {
+  double largest = 1.0;
+  bool constant = true;
+  double steepness = 0.0;  ///< the largest |a'(r)| r/a
+};
+FactorRange factor_range(const CurveConfig& curve, const Objective& objective) {
+  const AdaptiveSpec<double> spec = adaptive_spec(curve, objective);
+  const auto kind = objective.config().kind;
+  switch (spec.kind) {
+    case AdaptiveKind::none:
+      break;
+    case AdaptiveKind::gradient_norm:
+      return {1.0, curve.adaptive.q == 0.0, curve.adaptive.q};
+    case AdaptiveKind::l0l1:
+      return {portable::adaptive_factor(spec, 0.0), spec.L1 == 0.0, 1.0};
+    case AdaptiveKind::hessian_norm:
+      if (kind == ObjectiveKind::quadratic || kind == ObjectiveKind::least_squares)
+        return {portable::adaptive_factor(spec, objective.constants().L.value.value()), true, 0.0};
+      return {1.0, false, 0.0};
+  }
+  return {};
+}
+
+/// Super-quadratic objectives: whether a(x) keeps the moves of a model's Euler or moment step from x bounded (cosh), or
+/// at most as large as a multiple of |x| (quartic, saddle), so that E S is finite after any number of steps. |grad f|
+/// and |H| grow like e^|x|, or like |x|^3 and |x|^2.
+bool factor_tames(const CurveConfig& curve, const Objective& objective) {
+  switch (curve.adaptive.kind) {
+    case AdaptiveKind::none:
+      return false;
+    case AdaptiveKind::gradient_norm:
+      return curve.adaptive.q >= (objective.config().kind == ObjectiveKind::cosh ? 1.0 : 2.0 / 3.0);
+    case AdaptiveKind::l0l1:
+      return adaptive_spec(curve, objective).L1 > 0.0;
+    case AdaptiveKind::hessian_norm:
+      return true;
+  }
+  return false;
 }
 
 /// Student quantile of a two-sided interval at level 1 - alpha.
@@ -449,15 +507,23 @@ MomentReport moments_of_model(const CurveConfig& curve, const Objective& objecti
   MomentReport report;
   const auto& constants = objective.constants();
   const int dim = objective.config().dim;
-  const ModelFactors step = model_step(curve, dim);
+  const FactorRange factor = factor_range(curve, objective);
+  const ModelFactors step = model_step(curve, dim, factor.largest);
   const bool moves = constants.suboptimality_at_start > 0.0;
   const bool compressed = step.omega > 0.0 && moves, affine = step.affine > 0.0 && moves;
   const bool additive =
       std::any_of(curve.workers.scale.begin(), curve.workers.scale.end(), [](double s) { return s > 0.0; });
   if (constants.super_quadratic) {
     if (!additive && !compressed && !affine) return report;
-    report.mean_is = MeanIs::restricted;
-    report.reason = restricted_words("Gaussian noise");
+    if (!factor_tames(curve, objective)) {
+      report.mean_is = MeanIs::restricted;
+      report.reason = restricted_words("Gaussian noise");
+    } else if (compressed || affine) {
+      report.variance_exists = false;
+      report.reason =
+          "the adaptive factor bounds the steps, so that E S is finite, but the diffusion grows with the gradient: E "
+          "S^2 may explode, so the sampling variance cannot be trusted";
+    }
     return report;
   }
   if (!(step.omega > 0.0) && !(step.affine > 0.0)) return report;
@@ -472,13 +538,30 @@ MomentReport moments_of_model(const CurveConfig& curve, const Objective& objecti
     }
     return g;
   };
-  Growth g = growth_of(step);
-  if (step.kind == ModelKind::hessian_aware && step.affine > 0.0 && step.n > 1.0) {
-    // The noise's s stays over a step, so that its substeps are not alike: the whole step in one counts too.
-    ModelFactors whole = step;
-    whole.n = 1.0;
-    g = {std::max(g.factor, growth_of(whole).factor), false};
+  Growth g{0.0, true};
+  const auto judge = [&](const ModelFactors& factors) {
+    const Growth own = growth_of(factors);
+    g = {std::max(g.factor, own.factor), g.exact && own.exact};
+  };
+  for (ModelFactors now : model_steps(curve, dim, factor.largest)) {
+    const double largest = now.eta;
+    // With a(x) the step is anything up to the largest.
+    constexpr int parts = 64;
+    for (int i = factor.constant ? parts : 1; i <= parts; ++i) {
+      now.eta = largest * i / parts;
+      if (step.kind == ModelKind::second_order && !factor.constant && constants.L.value)
+        now.turn = 0.5 * now.eta * *constants.L.value * factor.steepness;
+      judge(now);
+      if (step.kind == ModelKind::hessian_aware && step.affine > 0.0 && step.n > 1.0) {
+        // The noise's s stays over a step, so that its substeps are not alike: the whole step in one counts too.
+        ModelFactors whole = now;
+        whole.n = 1.0;
+        judge(whole);
+        g.exact = false;
+      }
+    }
   }
+  g.exact = g.exact && factor.constant;
   if (g.factor <= 1.0 + 1e-12) return report;
   report.variance_exists = false;
   const std::string from = step.omega > 0.0 && step.affine > 0.0 ? "of the compressor and of affine noise"
@@ -735,6 +818,29 @@ double smallest_step(const CurveConfig& curve) {
   return std::min(prescribed_step(curve, 0), prescribed_step(curve, curve.steps == 0 ? 0 : curve.steps - 1));
 }
 
+/// The smaller of a(x0) and a(x*): paths go from the one to the other.
+double smallest_factor(const CurveConfig& curve, const Objective& objective) {
+  const auto& constants = objective.constants();
+  const AdaptiveSpec<double> spec = adaptive_spec(curve, objective);
+  switch (spec.kind) {
+    case AdaptiveKind::none:
+      break;
+    case AdaptiveKind::gradient_norm:
+    case AdaptiveKind::l0l1: {
+      double square = 0.0;
+      for (const double g : constants.gradient_at_start) square += g * g;
+      return std::min(portable::adaptive_factor(spec, std::sqrt(square)), portable::adaptive_factor(spec, 0.0));
+    }
+    case AdaptiveKind::hessian_norm: {
+      if (!is_separable(objective.config().kind)) return portable::adaptive_factor(spec, spec.hessian);
+      const auto f = objective.spec<double>();
+      return std::min(portable::adaptive_factor(spec, portable::largest_second(f, objective.config().start.data())),
+                      portable::adaptive_factor(spec, portable::largest_second(f, objective.x_star().data())));
+    }
+  }
+  return 1.0;
+}
+
 /// Half of |error of the computed gradient|^2 at x* of a logistic loss, where its terms cancel: exp and the quotient
 /// of each row's weight p (about 4 eps), the margin y a.x in it, and lam x. 0 for the other objectives, which are
 /// computed as (A^T A/n)(x - x*) or vanish with x.
@@ -798,7 +904,8 @@ double rounding_level(const CurveConfig& curve, const Objective& objective, doub
   const auto dim = static_cast<std::size_t>(config.dim);
   // A model moves once a substep, by a drift of length eta/n and a normal of standard deviation sqrt(eta/N Q eta/n).
   const double substeps = curve.model ? curve.model->substeps : 1.0;
-  const double step = smallest_step(curve), eta = step / substeps, n_workers = curve.workers.count;
+  const double step = smallest_step(curve) * smallest_factor(curve, objective), eta = step / substeps,
+               n_workers = curve.workers.count;
   const double mu = constants.mu.value.value_or(0.0);
   const double smoothness = constants.L.value ? *constants.L.value : constants.L0.value.value_or(0.0);
   // Scale of the noise of a step in one coordinate, without its affine part, which vanishes at the optimum.

@@ -13,6 +13,7 @@
 
 #include "host/comparison.hpp"
 #include "host/laws.hpp"
+#include "host/step_size.hpp"
 #include "host/version.hpp"
 #include "kernels/portable.hpp"
 
@@ -96,27 +97,10 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
 
 template <class R>
 void CurveSpec<R>::add_adaptive(const CurveConfig& curve, const Objective& objective) {
-  const AdaptiveConfig& config = curve.adaptive;
-  AdaptiveSpec<R>& adaptive = spec.adaptive;
-  adaptive.kind = config.kind;
-  adaptive.stochastic = config.stochastic;
-  switch (config.kind) {
-    case AdaptiveKind::none:
-      return;
-    case AdaptiveKind::gradient_norm:
-      adaptive.inverse_c = static_cast<R>(1.0 / config.c);
-      adaptive.minus_q = static_cast<R>(-config.q);
-      return;
-    case AdaptiveKind::l0l1:
-      adaptive.L0 = static_cast<R>(config.L0 ? *config.L0 : objective.constants().L0.value.value());
-      adaptive.L1 = static_cast<R>(config.L1 ? *config.L1 : objective.constants().L1.value.value());
-      break;
-    case AdaptiveKind::hessian_norm:
-      if (!is_separable(objective.config().kind))  // least_squares
-        adaptive.hessian = static_cast<R>(objective.constants().L.value.value());
-      break;
-  }
-  adaptive.share = static_cast<R>(config.theta / (second_moment_factor(curve, objective.config().dim) * curve.eta));
+  const AdaptiveSpec<double> adaptive = adaptive_spec(curve, objective);
+  const auto narrow = [](double value) { return static_cast<R>(value); };
+  spec.adaptive = {adaptive.kind,          adaptive.stochastic, narrow(adaptive.inverse_c), narrow(adaptive.minus_q),
+                   narrow(adaptive.share), narrow(adaptive.L0), narrow(adaptive.L1),        narrow(adaptive.hessian)};
 }
 
 /// The workers' signs, alike ones together, and their law.
@@ -229,16 +213,8 @@ CudaOptions cuda_options(const RunOptions& options) {
   return cuda;
 }
 
-void require_supported(const CurveConfig& curve) {
-  std::string what;
-  if (curve.model && curve.adaptive.kind != AdaptiveKind::none)
-    what += fmt::format(", models with adaptive {}", name_of(curve.adaptive.kind));
-  if (!what.empty()) throw InputError(fmt::format("curve '{}': not available yet: {}", curve.name, what.substr(2)));
-}
-
 SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
                    const RunOptions& options, const std::function<void(double)>& progress) {
-  require_supported(curve);
   if (options.backend == Backend::cpu) return simulate_on_cpu(experiment, curve, objective, options, progress);
   CudaOptions cuda = cuda_options(options);
   cuda.progress = progress;
@@ -249,7 +225,6 @@ SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const
 
 CudaPlan plan(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
               const RunOptions& options) {
-  require_supported(curve);
   const CudaOptions cuda = cuda_options(options);
   return on_device(curve, [&] {
     const std::vector<DeviceInfo> devices = find_devices(options.devices);

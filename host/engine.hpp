@@ -56,9 +56,6 @@ class CurveSpec {
   XiPieces<R> xi_;
 };
 
-/// Throws InputError for a curve that the kernels do not cover.
-void require_supported(const CurveConfig& curve);
-
 /// Simulates one curve. Throws Interrupted; MachineError when memory runs out or a device fails.
 SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
                    const RunOptions& options, const std::function<void(double)>& progress = {});

@@ -383,7 +383,6 @@ int trace(const std::string& file, const std::string& curve_name, std::uint64_t 
   curve.checkpoint_steps.clear();
   for (std::uint64_t k = 0; k < curve.steps; k += every) curve.checkpoint_steps.push_back(k);
   curve.checkpoint_steps.push_back(curve.steps);
-  require_supported(curve);
   const Objective objective(experiment.objective);
   const bool single = experiment.precision == Precision::single;
   std::string header = "step,suboptimality,grad_norm,diverged";

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The prescribed step sizes eta_k = eta s_k on the host (theory section 2).
+// Step sizes on the host (theory section 2): the prescribed eta_k = eta s_k and the adaptive factors a(x).
 #pragma once
 #include <algorithm>
 #include <cstdint>
 
+#include "host/bounds.hpp"
 #include "host/experiment.hpp"
+#include "host/objective.hpp"
 #include "kernels/portable.hpp"
 
 namespace pathbound {
@@ -22,6 +24,32 @@ inline double largest_step(const CurveConfig& curve, std::uint64_t steps) {
   for (std::uint64_t k = 1; k <= last && static_cast<double>(k) <= curve.schedule.warmup; ++k)
     largest = std::max(largest, prescribed_step(curve, k));
   return largest;
+}
+
+/// a(x) as the kernels take it.
+inline AdaptiveSpec<double> adaptive_spec(const CurveConfig& curve, const Objective& objective) {
+  const AdaptiveConfig& config = curve.adaptive;
+  AdaptiveSpec<double> spec;
+  spec.kind = config.kind;
+  spec.stochastic = config.stochastic;
+  switch (config.kind) {
+    case AdaptiveKind::none:
+      return spec;
+    case AdaptiveKind::gradient_norm:
+      spec.inverse_c = 1.0 / config.c;
+      spec.minus_q = -config.q;
+      return spec;
+    case AdaptiveKind::l0l1:
+      spec.L0 = config.L0 ? *config.L0 : objective.constants().L0.value.value();
+      spec.L1 = config.L1 ? *config.L1 : objective.constants().L1.value.value();
+      break;
+    case AdaptiveKind::hessian_norm:
+      if (!is_separable(objective.config().kind))
+        spec.hessian = objective.constants().L.value.value();  // least_squares
+      break;
+  }
+  spec.share = config.theta / (second_moment_factor(curve, objective.config().dim) * curve.eta);
+  return spec;
 }
 
 }  // namespace pathbound

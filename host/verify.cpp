@@ -1003,6 +1003,31 @@ std::vector<VerifyExperiment> verify_experiments() {
       multivariate, "count = 2", model(sign, "hessian_aware", 1));
   add("model: diverging", "paths = 97\nsteps = 20\nlimit = 1e6", "kind = \"quartic\"\ndim = 3", "scale = 3.0",
       "count = 2", model("method = \"dsgd\"\neta = 0.2", "first_order", 1));
+  // Of methods with adaptive factors and each schedule.
+  const std::string by_norm = "\nadaptive = { kind = \"gradient_norm\", c = 0.7, q = 1.5 }",
+                    by_growth = "\nadaptive = { kind = \"l0l1\", theta = 0.9, L0 = 1.3, L1 = 0.6 }",
+                    by_curvature = "\nadaptive = { kind = \"hessian_norm\", theta = 0.1 }";
+  const auto schedule = [](const std::string& keys) { return "\nschedule = { kind = " + keys + " }"; };
+  add("model: first_order, quadratic d = 1, gradient_norm", "paths = 130\nsteps = 12", quadratic(1), "", "",
+      model(dsgd + by_norm + schedule("\"exponential\", rate = 0.1"), "first_order", 3));
+  add("model: second_order, quartic d = 3, l0l1, rand_k", "paths = 70\nsteps = 10", "kind = \"quartic\"\ndim = 3",
+      "scale = 0.5", "count = 2", model(rand_k(2) + by_growth + schedule("\"cosine\""), "second_order", 2));
+  add("model: second_order, logistic d = 9, gradient_norm, affine", "paths = 70\nsteps = 5",
+      "kind = \"logistic\"\ndim = 9\nrows = 11\nlam = 0.1", "affine = 0.2", "count = 2",
+      model(bernoulli + by_norm + schedule("\"constant\", warmup = 4"), "second_order", 2));
+  add("model: curvature, cosh d = 130, hessian_norm", "paths = 65\nsteps = 4",
+      "kind = \"cosh\"\ndim = 130\nstart = 0.5", "scale = 0.2", "count = 2",
+      model(dsgd + by_curvature + schedule("\"step\", every = 2, factor = 0.5"), "curvature", 2));
+  add("model: curvature of sign, sine_pl d = 7, hessian_norm", "paths = 70\nsteps = 8", "kind = \"sine_pl\"\ndim = 7",
+      t("2.0"), "count = 2", model(sign + by_curvature, "curvature", 2));
+  add("model: first_order, least_squares d = 9, hessian_norm", "paths = 70\nsteps = 6",
+      "kind = \"least_squares\"\ndim = 9\nrows = 23\nrank = 5", t("5.0"), "",
+      model(rand_k(4) + by_curvature, "first_order", 2));
+  add("model: hessian_aware, saddle d = 5, gradient_norm, affine", "paths = 70\nsteps = 8",
+      "kind = \"saddle\"\ndim = 5\neigenvalues = [-1.0, 0.5, -2.0, 1.0, 0.3]\nlam = 0.8\nstart = 0.3", "affine = 0.2",
+      "", model(bernoulli + by_norm + polynomial, "hessian_aware", 3));
+  add("model: hessian_aware of sign, quadratic d = 2, hessian_norm", "paths = 70\nsteps = 8", quadratic(2), "",
+      "count = 3", model(sign + by_curvature, "hessian_aware", 2));
   return all;
 }
 

@@ -7,11 +7,14 @@
 //   get(v, i), set(v, i, value)
 //   vector<slot>()               working memory: a Vector for each ModelSlot
 //   sum(term)                    the dyadic tree sum of term(i, j) over all coordinates of the path
+//   largest(term)                the largest term(i, j), none of which is negative; not of those that are NaN
 //   gradient(x, g)
 //   hessian_times(x, u, out), hessian_diagonal(x, out)      after gradient at the same x; out is neither x nor u
 //   track(g)                     g is the gradient at the beginning of a substep
 #pragma once
+#include "kernels/adaptive.hpp"
 #include "kernels/math.hpp"
+#include "kernels/norm.hpp"
 #include "kernels/objectives.hpp"
 #include "kernels/schedules.hpp"
 #include "kernels/spec.hpp"
@@ -197,6 +200,10 @@ class ModelStep {
   ///        + (D_[G w] w - sum_r D_[G e_r] e_r/n)/2 + (D_[G w] e - D_[G e] w)/(2 sqrt(2)).
   /// The derivatives are central differences over `delta` of G w and G e, the sum a closed form.
   ///
+  /// moment: theory section 3; the step size, a(x) included, is that of the substep's beginning.
+  ///
+  /// An adaptive factor a(x) is part of b and of G; weak2 has none, its derivatives of G would need those of a.
+  ///
   /// There is one place for each evaluation of the coefficients, so that the code stays small.
   PATHBOUND_HD void advance(const Vector& x, const Vector& increment, const Vector& signs, std::uint64_t k, int i) {
     const Vector step = space_.template vector<ModelSlot::step>(), noise = space_.template vector<ModelSlot::noise>(),
@@ -273,7 +280,7 @@ class ModelStep {
  private:
   PATHBOUND_HD F get(const Vector& v, int i) const { return space_.get(v, i); }
   PATHBOUND_HD void set(const Vector& v, int i, F value) const { space_.set(v, i, value); }
-  PATHBOUND_HD F diffusion(R eta) const { return F(eta * inverse_root_workers_); }
+  PATHBOUND_HD F diffusion(R eta) const { return F(eta * inverse_root_workers_) * factor_; }
   PATHBOUND_HD bool needs_slope() const { return model_.kind != ModelKind::first_order; }
 
   /// m and the square root of Q at the point.
@@ -287,6 +294,7 @@ class ModelStep {
         return v * v;
       }) / real<F>(spec_.objective.dim);
     }
+    if (spec_.adaptive.kind != AdaptiveKind::none) adapt();
     if (signs_) {
       const Vector variance_slope = space_.template vector<ModelSlot::variance>();
       const bool weak2 = model_.integrator == IntegratorKind::weak2;
@@ -313,6 +321,33 @@ class ModelStep {
     remainder_ = sqrt(max(real<F>(0.0), one - c * unit_square_));
     bend_ = c / (one + remainder_);
   }
+  /// a(x) at the point, where m_ still is grad f; changes hessian_.
+  PATHBOUND_HD void adapt() {
+    if (is_of_gradient(spec_.adaptive.kind)) {
+      norm_.scale = norm_scale(space_.largest([&](int i, int) { return abs(get(m_, i)); }));
+      norm_.root = sqrt(space_.sum([&](int i, int) {
+        const F v = get(m_, i) * norm_.scale;
+        return v * v;
+      }));
+      factor_ = adaptive_factor(spec_.adaptive, norm_.norm());
+      return;
+    }
+    F size(spec_.adaptive.hessian);
+    if (is_separable(spec_.objective.kind)) {
+      space_.hessian_diagonal(point_, hessian_);
+      size = space_.largest([&](int i, int) { return abs(get(hessian_, i)); });
+    }
+    factor_ = adaptive_factor_of_hessian(spec_.adaptive, size);
+  }
+  /// What grad w adds to second_order's drift, as a factor of m = grad f: half of eta s a times eta s (grad a . m),
+  /// with grad a = a'(r) H m/r. To be called with H m in hessian_.
+  PATHBOUND_HD F turn(F size, R eta) const {
+    const F slope = adaptive_factor_slope(spec_.adaptive, norm_.norm(), factor_);
+    const F along = space_.sum([&](int i, int) { return (get(m_, i) * norm_.scale) * get(hessian_, i); });
+    const F change = zero_unless(lt(real<F>(0.0), norm_.root), slope * (along / norm_.root));
+    return (real<F>(0.5) * size) * (F(eta) * change);
+  }
+
   /// u_j of Q^(1/2) = D^(1/2) (I - b u u^T).
   PATHBOUND_HD F unit(int i) const {
     const F root = get(root_, i);
@@ -334,15 +369,16 @@ class ModelStep {
   /// use(i, value) with the drift times the substep's length at the point prepared.
   template <class Use>
   PATHBOUND_HD void drift(StepSizeAt<R> at, Use&& use) {
-    R direct = at.eta, bent = R(0);
-    if (model_.kind == ModelKind::second_order) {
-      direct = at.eta - R(0.5) * at.slope;
-      bent = R(0.5) * (at.eta * at.eta);
-    } else if (model_.kind == ModelKind::curvature) {
-      bent = R(-0.5) * (at.eta * at.eta);
+    const F size = F(at.eta) * factor_;
+    F direct = size, bent = real<F>(0.0);
+    if (needs_slope()) {
+      space_.hessian_times(point_, m_, hessian_);
+      const bool second = model_.kind == ModelKind::second_order;
+      bent = F(second ? R(0.5) : R(-0.5)) * (size * size);
+      if (second) direct = F(at.eta - R(0.5) * at.slope) * factor_;
+      if (second && is_of_gradient(spec_.adaptive.kind)) direct = direct + turn(size, at.eta);
     }
-    const F a(direct * -inverse_n_), b(bent * -inverse_n_);
-    if (needs_slope()) space_.hessian_times(point_, m_, hessian_);
+    const F a = direct * F(-inverse_n_), b = bent * F(-inverse_n_);
     space_.each([&](int i, int) {
       F increment = a * get(m_, i);
       if (needs_slope()) {
@@ -423,7 +459,7 @@ class ModelStep {
     const Vector kept = space_.template vector<ModelSlot::step>();
     space_.hessian_diagonal(point_, hessian_);
     const R omega = signs_ ? R(0) : model_.omega / static_cast<R>(spec_.n_workers);
-    const F eta(now.eta), workers(inverse_root_workers_ * inverse_root_workers_);
+    const F eta = F(now.eta) * factor_, workers(inverse_root_workers_ * inverse_root_workers_);
     const F root_n(sqrt(static_cast<R>(model_.substeps)));
     space_.each([&](int i, int) {
       const F m = get(m_, i);
@@ -448,6 +484,8 @@ class ModelStep {
   const Vector m_, root_, slope_, hessian_, point_;
   const bool signs_;
   const R inverse_n_, inverse_root_workers_;
+  F factor_ = real<F>(1.0);           // a(x)
+  ScaledNorm<F> norm_;                // |grad f|, where a(x) takes it
   F mean_square_, noise_square_;      // |grad f|^2/d; the part of D_j that is the same for all j
   F unit_square_, remainder_, bend_;  // |u|^2, sqrt(1 - c |u|^2), b
 };

@@ -46,6 +46,12 @@ class PackSpace {
   PATHBOUND_HD F sum(Term&& term) const {
     return tree_sum<F>(spec_.objective.dim, [&](int j) { return term(j, j); });
   }
+  template <class Term>
+  PATHBOUND_HD F largest(Term&& term) const {
+    F largest = real<F>(0.0);
+    for (int j = 0; j < spec_.objective.dim; ++j) largest = max(term(j, j), largest);
+    return largest;
+  }
   PATHBOUND_HD void gradient(const Vector& x, const Vector& g) const {
     pathbound::gradient<F>(spec_.objective, x.first, width, g.first, scratch_);
   }

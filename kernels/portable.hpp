@@ -15,5 +15,11 @@ double cos_pi(double x);
 double power(double x, double y);
 /// eta_k of a prescribed schedule, as the paths take it (kernels/schedules.hpp).
 double step_size(const ScheduleSpec& schedule, double eta, double k);
+/// Its derivative by k.
+double step_size_slope(const ScheduleSpec& schedule, double eta, double k);
+/// a of |grad f| or, hessian_norm, of |H| (kernels/adaptive.hpp).
+double adaptive_factor(const AdaptiveSpec<double>& adaptive, double size);
+/// max_j |f_j''(x_j)| of a separable objective.
+double largest_second(const ObjectiveSpec<double>& objective, const double* x);
 
 }  // namespace pathbound::portable

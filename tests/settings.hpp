@@ -61,6 +61,9 @@ inline std::vector<Setting> settings() {
     return "method = \"dcsgd\"\neta = 0.02\ncompressor = { kind = \"rand_k\", k = " + std::to_string(k) + " }";
   };
   const std::string bernoulli = "method = \"dcsgd\"\neta = 0.1\ncompressor = { kind = \"bernoulli\", p = 0.3 }";
+  const std::string by_norm = "\nadaptive = { kind = \"gradient_norm\", c = 0.7, q = 1.5 }",
+                    by_growth = "\nadaptive = { kind = \"l0l1\", theta = 0.9, L0 = 1.3, L1 = 0.6 }",
+                    by_curvature = "\nadaptive = { kind = \"hessian_norm\", theta = 0.1 }";
   return {
       // One coordinate, one worker: x stays in registers.
       {"paths = 5001\nsteps = 70", quadratic1, "", "", dsgd},
@@ -146,6 +149,17 @@ inline std::vector<Setting> settings() {
       {"paths = 33\nsteps = 9", "kind = \"saddle\"\ndim = 3\neigenvalues = [-1.0, 0.5, -2.0]\nlam = 0.8\nstart = 0.3",
        "affine = 0.1", "", with_model(bernoulli + polynomial, "hessian_aware", 3)},
       {"paths = 33\nsteps = 9", quadratic(5), mt, "count = 2", with_model(sign, "hessian_aware", 1)},
+      {"paths = 201\nsteps = 9", quadratic(1), "", "",
+       with_model(dsgd + by_norm + "\nschedule = { kind = \"cosine\" }", "second_order", 2)},
+      {"paths = 33\nsteps = 7", "kind = \"cosh\"\ndim = 9\nstart = 0.5", "scale = 0.2\naffine = 0.1", "count = 2",
+       with_model(rand_k(4) + by_growth + "\nschedule = { kind = \"step\", every = 3, factor = 0.5, warmup = 2 }",
+                  "second_order", 3)},
+      {"paths = 33\nsteps = 7", "kind = \"least_squares\"\ndim = 9\nrows = 23\nrank = 5", t5, "count = 2",
+       with_model(bernoulli + by_curvature, "first_order", 2)},
+      {"paths = 65\nsteps = 7", "kind = \"sine_pl\"\ndim = 4", t2, "count = 2",
+       with_model(sign + by_curvature + "\nschedule = { kind = \"exponential\", rate = 0.1 }", "curvature", 2)},
+      {"paths = 33\nsteps = 7", quadratic(65), "affine = 0.3", "count = 2",
+       with_model(bernoulli + by_norm, "hessian_aware", 2)},
   };
 }
 

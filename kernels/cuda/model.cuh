@@ -100,6 +100,17 @@ class ModelTile : TileState<R, E, layout> {
         return sum.finish();
       }
     }
+    template <class Term>
+    __device__ __forceinline__ R largest(Term&& term) const {
+      R largest = R(0);
+      each([&](int i, int j) {
+        if constexpr (layout == Layout::registers) {
+          if (tile.lanes_.lane * E + i >= tile.dim()) return;
+        }
+        largest = max(term(i, j), largest);
+      });
+      return tile.lanes_.largest(largest);
+    }
     __device__ __forceinline__ void gradient(const Vector& x, const Vector& g) const {
       if constexpr (layout == Layout::dense) {
         tile.dense_gradient(x.first, g.first);
