@@ -587,27 +587,6 @@ double adaptive_L0(const CurveConfig& curve, const Objective& objective) {
   return curve.adaptive.L0.value_or(objective.constants().L0.value.value_or(0.0));
 }
 
-/// Whether |x_k - x_0| <= c k with a number c, whatever the noise: then every moment exists. Adam: by Cauchy-Schwarz
-/// |m|^2 <= v sum_i (1 - beta1)^2 beta1^(2i)/((1 - beta2) beta2^i), at each k.
-bool steps_are_bounded(const CurveConfig& curve, const Objective& objective) {
-  switch (curve.method) {
-    case MethodKind::dsignsgd:
-    case MethodKind::dnsgd:
-    case MethodKind::clipped_dsgd:
-      return true;
-    case MethodKind::adam:
-      return curve.beta2 > 0.0 || curve.beta1 == 0.0;
-    case MethodKind::heavy_ball:  // the factor is that of one gradient, the velocity that of many
-      return false;
-    case MethodKind::dsgd:
-    case MethodKind::dcsgd:
-      break;
-  }
-  const AdaptiveConfig& a = curve.adaptive;
-  return a.stochastic && ((a.kind == AdaptiveKind::gradient_norm && a.q >= 1.0) ||
-                          (a.kind == AdaptiveKind::l0l1 && adaptive_L1(curve, objective) > 0.0));
-}
-
 /// How a step and its noise grow with |x| (O9): |drift| and the scale of the noise are at most a number times 1 +
 /// |x|^order. And how S does: like |x|^of_s, like exp|x| for infinity.
 struct GrowthOrders {
@@ -725,6 +704,26 @@ MomentReport moments_of_bounded_drift(const CurveConfig& curve, const Objective&
 }
 
 }  // namespace
+
+/// Adam: by Cauchy-Schwarz |m|^2 <= v sum_i (1 - beta1)^2 beta1^(2i)/((1 - beta2) beta2^i), at each k.
+bool steps_are_bounded(const CurveConfig& curve, const Objective& objective) {
+  switch (curve.method) {
+    case MethodKind::dsignsgd:
+    case MethodKind::dnsgd:
+    case MethodKind::clipped_dsgd:
+      return true;
+    case MethodKind::adam:
+      return curve.beta2 > 0.0 || curve.beta1 == 0.0;
+    case MethodKind::heavy_ball:  // the factor is that of one gradient, the velocity that of many
+      return false;
+    case MethodKind::dsgd:
+    case MethodKind::dcsgd:
+      break;
+  }
+  const AdaptiveConfig& a = curve.adaptive;
+  return a.stochastic && ((a.kind == AdaptiveKind::gradient_norm && a.q >= 1.0) ||
+                          (a.kind == AdaptiveKind::l0l1 && adaptive_L1(curve, objective) > 0.0));
+}
 
 MomentReport moments_of(const CurveConfig& curve, const Objective& objective) {
   if (curve.model) return moments_of_model(curve, objective);

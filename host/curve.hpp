@@ -52,6 +52,8 @@ struct MomentReport {
   std::string reason;  ///< why not, in words with the numbers, empty when both exist
 };
 MomentReport moments_of(const CurveConfig& curve, const Objective& objective);
+/// Whether a method's |x_k - x_0| is at most a number times k, whatever the noise (O9): then every moment exists.
+bool steps_are_bounded(const CurveConfig& curve, const Objective& objective);
 
 /// S below which the rounding of x and grad f, not the method, decides (theory section 7): for Curve::rounding_level.
 /// `eps` is the unit roundoff, 2^-24 in float and 2^-53 in double.

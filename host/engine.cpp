@@ -250,9 +250,9 @@ namespace {
 
 /// What the 32-bit uniform costs the variance of a t law whose nu is close to 2 (docs/numerics.md): u >= 2^-32 cuts
 /// |zeta| at about sqrt(nu) 2^(32/nu), beyond which lies the share 2^(-32 (nu - 2)/nu) of the second moment.
-void note_tail_cut(const CurveConfig& curve, Precision precision, Curve& result) {
+void note_tail_cut(const CurveConfig& curve, const Objective& objective, Precision precision, Curve& result) {
   const double order = tail_order(curve.noise.law);
-  if (!(order > 2.0) || std::isinf(order) || curve.method == MethodKind::dsignsgd || curve.model) return;
+  if (!(order > 2.0) || std::isinf(order) || curve.model || steps_are_bounded(curve, objective)) return;
   const double bits = precision == Precision::single ? 32.0 : 54.0;
   const double share = std::exp2(-bits * (order - 2.0) / order);
   if (share < 0.005) return;
@@ -296,7 +296,7 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
     results.curves.push_back(make_curve(curve, objective, sim));
     results.curves.back().rounding_level =
         rounding_level(curve, objective, experiment.precision == Precision::single ? 0x1p-24 : 0x1p-53);
-    note_tail_cut(curve, experiment.precision, results.curves.back());
+    note_tail_cut(curve, objective, experiment.precision, results.curves.back());
   }
   const auto simulated_curve = [&](const std::string& name) {
     const CurveConfig& config = *find_curve(experiment, name);

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/math/distributions/laplace.hpp>
+#include <boost/math/distributions/logistic.hpp>
 #include <boost/math/distributions/normal.hpp>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
@@ -20,6 +22,7 @@
 
 #include "host/curve.hpp"
 #include "host/engine.hpp"
+#include "tests/stable_reference.hpp"
 #include "tests/stat_assert.hpp"
 
 namespace pathbound {
@@ -73,7 +76,20 @@ void expect_means(const Curve& curve, const Values& expected, double largest_err
 // ---------------------------------------------------------------- quadratics with unbiased compression
 
 double variance_of(const NoiseConfig& noise) {
-  return noise.law.kind == LawKind::gaussian ? 1.0 : noise.law.nu / (noise.law.nu - 2.0);
+  const LawSpec& law = noise.law;
+  switch (law.kind) {
+    case LawKind::gaussian:
+      return 1.0;
+    case LawKind::laplace:
+    case LawKind::alpha_stable:  // alpha = 2: N(0, 2)
+      return 2.0;
+    case LawKind::logistic:
+      return std::numbers::pi * std::numbers::pi / 3.0;
+    case LawKind::contaminated_gaussian:
+      return 1.0 - law.eps + law.eps * law.k * law.k;
+    default:
+      return law.nu / (law.nu - 2.0);
+  }
 }
 
 /// E f at the checkpoints from the recursion of every coordinate's second moment. With M_j = E x_j^2, z_j = eta_k h_j
@@ -140,6 +156,16 @@ std::vector<Case> quadratic_cases() {
        "scale = 0.5\naffine = 0.8", "count = 2\nbatch = [1, 3]", dsgd + "eta = 0.3"},
       {"TwoCoordinatesBatchesOfThreeWorkers", "paths = 100000\nsteps = 20\ncheckpoints = 4", linear(2),
        "law = \"student_t\"\nnu = 30.0\nscale = 1.0", "count = 3\nbatch = [1, 4, 16]", dsgd + "eta = 0.4"},
+      {"OneCoordinateLaplace", "paths = 200000\nsteps = 20\ncheckpoints = 4", linear(1, "min = 0.8, max = 0.8"),
+       "law = \"laplace\"\nscale = 0.5", "count = 1", dsgd + "eta = 0.2"},
+      {"ThreeLogisticBernoulli", "paths = 100000\nsteps = 20\ncheckpoints = 4", linear(3),
+       "law = \"logistic\"\nscale = 0.5", "count = 2\nbatch = [1, 3]",
+       dcsgd + "eta = 0.2\ncompressor = { kind = \"bernoulli\", p = 0.6 }"},
+      {"TwoContaminatedAffine", "paths = 200000\nsteps = 20\ncheckpoints = 4", linear(2),
+       "law = \"contaminated_gaussian\"\neps = 0.1\nk = 3.0\nscale = 0.7\naffine = 0.3", "count = 3",
+       dsgd + "eta = 0.2"},
+      {"FiveAlphaStable2", "paths = 50000\nsteps = 20\ncheckpoints = 4", linear(5),
+       "law = \"alpha_stable\"\nalpha = 2.0\nscale = 0.7", "count = 2", dsgd + "eta = 0.2"},
       {"SevenKeepThree", "paths = 40000\nsteps = 30\ncheckpoints = 5", linear(7), "scale = 1.0", "count = 4",
        dcsgd + "eta = 0.2\ncompressor = { kind = \"rand_k\", k = 3 }\nschedule = { kind = \"polynomial\", k0 = 10.0, p "
                "= 1.0 }"},
@@ -211,8 +237,22 @@ TEST(ExactQuadratic, VarianceOfOneGaussianCoordinateIsThatOfAScaledNoncentralChi
 // lattice
 
 double cdf(const NoiseConfig& noise, double y) {
-  if (noise.law.kind == LawKind::gaussian) return boost::math::cdf(boost::math::normal(), y);
-  return boost::math::cdf(boost::math::students_t(noise.law.nu), y);
+  const LawSpec& law = noise.law;
+  switch (law.kind) {
+    case LawKind::gaussian:
+      return boost::math::cdf(boost::math::normal(), y);
+    case LawKind::laplace:
+      return boost::math::cdf(boost::math::laplace(), y);
+    case LawKind::logistic:
+      return boost::math::cdf(boost::math::logistic(), y);
+    case LawKind::contaminated_gaussian:
+      return (1.0 - law.eps) * boost::math::cdf(boost::math::normal(), y) +
+             law.eps * boost::math::cdf(boost::math::normal(0.0, law.k), y);
+    case LawKind::alpha_stable:
+      return y == 0.0 ? 0.5 : 0.5 + std::copysign(static_cast<double>(reference::stable(law.alpha, std::abs(y)).xi), y);
+    default:
+      return boost::math::cdf(boost::math::students_t(law.nu), y);
+  }
 }
 
 /// E f at the checkpoints: probabilities of x_0 + (eta/N) j, j = -N k .. N k, advanced by the distribution of the sum
@@ -288,6 +328,11 @@ TEST(ExactSign, MeanFollowsTheLattice) {
       {"law = \"multivariate_t\"\nnu = 1.0\nscale = 1.0", "count = 3", 0.043},
       {"scale = 1.0", "count = 3\nscale = [0.3, 1.0, 4.0]\nbatch = [1, 2, 9]", 0.043},
       {"law = \"student_t\"\nnu = 0.5\nscale = 1.0", "count = 2", 0.037},
+      {"law = \"laplace\"\nscale = 0.8", "count = 3", 0.037},
+      {"law = \"logistic\"\nscale = 0.6", "count = 1", 0.043},
+      {"law = \"contaminated_gaussian\"\neps = 0.2\nk = 8.0\nscale = 0.5", "count = 2", 0.037},
+      {"law = \"alpha_stable\"\nalpha = 0.7\nscale = 1.0", "count = 2", 0.037},
+      {"law = \"alpha_stable\"\nalpha = 1.6\nscale = 0.8", "count = 1", 0.043},
   };
   for (const Shape& shape : shapes) {
     for (const Setting& setting : settings) {
