@@ -115,9 +115,11 @@ inline int finish(const BenchmarkArguments& options, const Bench& bench, BenchRe
                         thread_count(machine.threads)};
   for (const Table& table : report.tables) print(table_text(table) + "\n");
   print(table_text(answers_table(report.answers)) + "\n");
-  const auto failed = std::count_if(report.answers.begin(), report.answers.end(), [](const Answer& a) { return !a.met; });
-  report.summary = fmt::format("{} of {} answers are the expected ones. {}", report.answers.size() - static_cast<std::size_t>(failed),
-                               report.answers.size(), report.summary);
+  const auto failed =
+      std::count_if(report.answers.begin(), report.answers.end(), [](const Answer& a) { return !a.met; });
+  report.summary =
+      fmt::format("{} of {} answers are the expected ones. {}",
+                  report.answers.size() - static_cast<std::size_t>(failed), report.answers.size(), report.summary);
   print(report.summary + "\n");
   for (const Answer& answer : report.answers)
     if (!answer.met)
