@@ -265,6 +265,11 @@ class Judge {
     a.confidence = 1.0 - alpha;
   }
 
+  void set_slope(Answer& a, const std::string& what, const Slope& slope) const {
+    const double half = slope.half * normal_quantile(shown_alpha) / normal_quantile(family_.alpha());
+    set(a, what, slope.value, slope.value - half, slope.value + half, shown_alpha);
+  }
+
   /// A step of these moves x by at most eta max(sqrt(d), clip): no path can leave |x_0| + steps times that.
   void survival() {
     double paths = 0.0, lost = 0.0;
@@ -423,8 +428,7 @@ class Judge {
                source3 + ": with sigma^2", "slope 2", of_means ? figure_means : figure_levels);
     a.met = met;
     a.answer = fmt::format("slope {:.3f}", slope.value);
-    set(a, "slope of log S against log sigma", slope.value, slope.value - slope.half, slope.value + slope.half,
-        family_.alpha());
+    set_slope(a, "slope of log S against log sigma", slope);
   }
   void slope_one(std::size_t l, int m) {
     const bool sign = m == dsignsgd;
@@ -451,8 +455,7 @@ class Judge {
                sign ? figure_sign : figure_levels);
     a.met = met;
     a.answer = fmt::format("slope {:.3f}", slope.value);
-    set(a, "slope of log E S against log sigma", slope.value, slope.value - slope.half, slope.value + slope.half,
-        family_.alpha());
+    set_slope(a, "slope of log E S against log sigma", slope);
   }
 
   /// The law enters the level through sigma/l alone.
