@@ -8,6 +8,7 @@
 #include "kernels/objectives.hpp"
 #include "kernels/sampling.hpp"
 #include "kernels/statistics.hpp"
+#include "kernels/sums.hpp"
 
 namespace pathbound {
 
@@ -87,6 +88,12 @@ class Block {
     return largest;
   }
 
+  /// What the step of size `weight` adds to the sums of pack p (SimSpec::sums), before it is taken.
+  PATHBOUND_HD void add_sums(int p, F weight) { sums_.add(spec_, p * lanes, row(g_, 0, p), weight); }
+  PATHBOUND_HD void track_smoothness() {
+    for (int p = 0; p < P; ++p) sums_.track_smoothness(spec_, p * lanes, row(x_, 0, p), row(g_, 0, p));
+  }
+
   PATHBOUND_HD bool stopped() const {
 #if !defined(__CUDA_ARCH__)
     return out_.stop != nullptr && out_.stop->load(std::memory_order_relaxed);
@@ -133,10 +140,16 @@ class Block {
     }
     if (spec_.track_pl) add_pl_ratios(r, s, norm);
     r.max_grad_so_far = r.max_grad;
+    r.sum_y = r.m2_y = r.m3_y = r.sum_t = r.smoothness = 0.0;
     if (spec_.track_gradient) {
       r.max_grad_so_far = 0.0;
       for (int t = 0; t < block_paths; ++t)
         if (((present_ >> t) & 1) != 0) r.max_grad_so_far = max(static_cast<double>(tracked_[t]), r.max_grad_so_far);
+    }
+    if (spec_.sums != SumKind::none) add_sum_moments(r);
+    if (spec_.track_smoothness) {
+      for (int t = 0; t < block_paths; ++t)
+        if (((present_ >> t) & 1) != 0) r.smoothness = max(sums_.smoothness()[t], r.smoothness);
     }
     if (out_.bins != nullptr) note_bins(index, s);
     if (out_.trace != nullptr) {
@@ -261,6 +274,25 @@ class Block {
     r.m3 = sum_of_array(third);
   }
 
+  /// Moments over the paths that are alive.
+  PATHBOUND_HD_CALL void add_sum_moments(Record& r) const {
+    if (r.finite == 0) return;
+    alignas(64) double y[block_paths], second[block_paths], third[block_paths];
+    const auto of_alive = [&](int t, double v) { return ((alive_ >> t) & 1) != 0 ? v : 0.0; };
+    for (int t = 0; t < block_paths; ++t) y[t] = of_alive(t, sums_.y()[t]);
+    r.sum_y = sum_of_array(y);
+    const double mean = r.sum_y / static_cast<double>(r.finite);
+    for (int t = 0; t < block_paths; ++t) {
+      const double d = of_alive(t, y[t] - mean);
+      second[t] = d * d;
+      third[t] = second[t] * d;
+    }
+    r.m2_y = sum_of_array(second);
+    r.m3_y = sum_of_array(third);
+    for (int t = 0; t < block_paths; ++t) y[t] = of_alive(t, sums_.t()[t]);
+    r.sum_t = sum_of_array(y);
+  }
+
   static PATHBOUND_HD double sum_of_array(const double* v) {
     D packs[double_packs];
     for (int i = 0; i < double_packs; ++i) packs[i] = load<D>(v + i * double_lanes);
@@ -317,6 +349,7 @@ class Block {
   std::uint32_t present_ = 0;          // slots with a path: the last block may have fewer than 32
   alignas(64) R value_[width] = {};    // S at the checkpoint, separable objectives only
   alignas(64) R tracked_[width] = {};  // largest |grad_j f| of each path so far
+  PathSums<F, width> sums_;
 };
 
 }  // namespace PATHBOUND_ISA

@@ -10,7 +10,7 @@
 //   largest(term)                the largest term(i, j), none of which is negative; not of those that are NaN
 //   gradient(x, g)
 //   hessian_times(x, u, out), hessian_diagonal(x, out)      after gradient at the same x; out is neither x nor u
-//   track(g)                     g is the gradient at the beginning of a substep
+//   track(x, g, weight)          g is the gradient at x, the beginning of a substep of that size
 #pragma once
 #include "kernels/adaptive.hpp"
 #include "kernels/math.hpp"
@@ -138,38 +138,6 @@ PATHBOUND_HD MomentStep<F> moment_step(F z, ScalarOf<F> omega, ScalarOf<F> inver
   return step;
 }
 
-/// DSignSGD: what a coordinate's gradient says.
-template <class F>
-struct SignMoments {
-  F drift, variance, slope, variance_slope;  ///< m_j, Q_jj and their derivatives by grad_j f
-};
-template <class F>
-PATHBOUND_HD SignMoments<F> sign_moments(const SignSpec<ScalarOf<F>>& signs, bool affine, F v, F mean_square) {
-  using R = ScalarOf<F>;
-  const F zero = real<F>(0.0);
-  SignMoments<F> moments{zero, zero, zero, zero};
-  F square = zero;
-  for (int i = 0; i < signs.n_groups; ++i) {
-    const SignGroup<R>& w = signs.groups[i];
-    F s(w.scale);
-    if (affine) s = sqrt(fma(F(w.affine_sq), mean_square, F(w.scale_sq)));
-    const auto noisy = lt(zero, s);
-    const XiValue<F> at = xi_of(signs.xi, select(noisy, v / s, zero));
-    // Without noise the mean of the sign is the sign.
-    const F xi = select(noisy, at.xi, real<F>(0.5) * sign(v));
-    const F density = zero_unless(noisy, at.density / s);
-    const F weight(R(2) * w.weight);
-    moments.drift = fma(weight, xi, moments.drift);
-    moments.slope = fma(weight, density, moments.slope);
-    // Without noise the sign is certain, also that of 0.
-    const F size = select(noisy, at.xi, real<F>(0.5));
-    square = fma(weight * size, real<F>(2.0) * size, square);
-    moments.variance_slope = fma(weight * xi, real<F>(-4.0) * density, moments.variance_slope);
-  }
-  moments.variance = max(zero, real<F>(1.0) - square);
-  return moments;
-}
-
 template <class Space>
 class ModelStep {
  public:
@@ -234,7 +202,7 @@ class ModelStep {
         if (along_across != R(0)) at = fma(F(along_across), get(across, c), at);
         set(point_, c, at);
       });
-      prepare(stage == 0);
+      prepare(stage == 0, now.eta);
       if (model_.integrator == IntegratorKind::moment) return moment(x, increment, now, i == 0);
       if (stage == 0 || stage == last) {
         drift(stage == 0 ? now : step_size_at(spec_, k, begin + length), [&](int c, F value) {
@@ -283,10 +251,9 @@ class ModelStep {
   PATHBOUND_HD F diffusion(R eta) const { return F(eta * inverse_root_workers_) * factor_; }
   PATHBOUND_HD bool needs_slope() const { return model_.kind != ModelKind::first_order; }
 
-  /// m and the square root of Q at the point.
-  PATHBOUND_HD void prepare(bool begins) {
+  /// m and the square root of Q at the point; `eta`: eta s(t) where a substep begins.
+  PATHBOUND_HD void prepare(bool begins, R eta) {
     space_.gradient(point_, m_);
-    if (begins) space_.track(m_);
     mean_square_ = real<F>(0.0);
     if (spec_.affine) {
       mean_square_ = space_.sum([&](int i, int) {
@@ -295,6 +262,7 @@ class ModelStep {
       }) / real<F>(spec_.objective.dim);
     }
     if (spec_.adaptive.kind != AdaptiveKind::none) adapt();
+    if (begins) space_.track(point_, m_, (F(eta) * factor_) * F(inverse_n_));
     if (signs_) {
       const Vector variance_slope = space_.template vector<ModelSlot::variance>();
       const bool weak2 = model_.integrator == IntegratorKind::weak2;

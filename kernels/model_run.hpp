@@ -26,9 +26,9 @@ class PackSpace {
     R* first;  ///< coordinate 0 of this pack
   };
 
-  /// Everything points to this pack's part of the first row.
-  PATHBOUND_HD PackSpace(const SimSpec<R>& spec, R* slots, R* scratch, R* tracked)
-      : spec_(spec), slots_(slots), scratch_(scratch), tracked_(tracked) {}
+  /// Everything points to this pack's part of the first row, which begins at `slot`.
+  PATHBOUND_HD PackSpace(const SimSpec<R>& spec, R* slots, R* scratch, R* tracked, PathSums<F, width>& sums, int slot)
+      : spec_(spec), slots_(slots), scratch_(scratch), tracked_(tracked), sums_(sums), slot_(slot) {}
 
   template <ModelSlot slot>
   PATHBOUND_HD Vector vector() const {
@@ -62,7 +62,9 @@ class PackSpace {
   PATHBOUND_HD void hessian_diagonal(const Vector& x, const Vector& out) const {
     pathbound::hessian_diagonal<F>(spec_.objective, x.first, width, out.first, scratch_);
   }
-  PATHBOUND_HD void track(const Vector& g) const {
+  PATHBOUND_HD void track(const Vector& x, const Vector& g, F weight) const {
+    if (spec_.sums != SumKind::none) sums_.add(spec_, slot_, g.first, weight);
+    if (spec_.track_smoothness) sums_.track_smoothness(spec_, slot_, x.first, g.first);
     if (!spec_.track_gradient) return;
     F largest = load<F>(tracked_);
     each([&](int i, int) { largest = max(abs(get(g, i)), largest); });
@@ -72,6 +74,8 @@ class PackSpace {
  private:
   const SimSpec<R>& spec_;
   R *slots_, *scratch_, *tracked_;
+  PathSums<F, width>& sums_;
+  const int slot_;
 };
 
 template <class F, int P>
@@ -122,6 +126,7 @@ class ModelRun : Block<F, P> {
         for (int p = 0; p < P; ++p)
           gradient<F>(spec_.objective, x_ + p * lanes, width, g_ + p * lanes, scratch_ + p * lanes);
         if (spec_.track_gradient) track_gradient();
+        if (spec_.track_smoothness) Base::track_smoothness();
         record(k, next);
         if (++next == spec_.n_checkpoints) return true;
       }
@@ -140,7 +145,7 @@ class ModelRun : Block<F, P> {
             store(row(increment_, j, p), bridge_increment(left, load<F>(row(increment_, j, p)), r, n));
             store(row(left_, j, p), left);
           }
-          Space space(spec_, slots_ + p * lanes, scratch_ + p * lanes, tracked_ + p * lanes);
+          Space space(spec_, slots_ + p * lanes, scratch_ + p * lanes, tracked_ + p * lanes, Base::sums_, p * lanes);
           ModelStep<Space>(spec_, space)
               .advance(Vector{x_ + p * lanes}, Vector{increment_ + p * lanes}, Vector{signs_ + p * lanes}, k, i);
         }

@@ -79,6 +79,9 @@ class MethodRun : Block<F, P> {
       for (int p = 0; p < P; ++p)
         gradient<F>(spec_.objective, x_ + p * lanes, width, g_ + p * lanes, scratch_ + p * lanes);
       if (spec_.track_gradient) track_gradient();
+      if constexpr (general) {
+        if (spec_.track_smoothness) Base::track_smoothness();
+      }
       if (k == spec_.checkpoint_steps[next]) {
         record(k, next);
         if (++next == spec_.n_checkpoints) return true;
@@ -240,6 +243,7 @@ class MethodRun : Block<F, P> {
     // The step of the sum of messages, and of their mean.
     const R of_sum = static_cast<R>(-(eta / spec_.n_workers));
     const F factor = F(of_sum) * a, whole = F(of_sum * workers) * a;
+    if (spec_.sums != SumKind::none) Base::add_sums(p, real<F>(0.0) - whole);
     const auto add = [&](int j, F by, F v) { store(row(x_, j, p), fma(by, v, load<F>(row(x_, j, p)))); };
     if (spec_.method == MethodKind::heavy_ball) {
       for (int j = 0; j < dim; ++j) {

@@ -22,33 +22,52 @@ struct Record {
       0.0;              ///< the same over every step up to here (over all paths; only if tracked, else max_grad)
   double pl_min = 0.0;  ///< extremes of |grad f|^2 / (2 S) over paths with S > 2^-100 (0, 0: there are none)
   double pl_max = 0.0;
+  // Of the sums over the steps so far, where SimSpec::sums asks for them: Y of w (term - level), T of w.
+  double sum_y = 0.0;  ///< sum of Y
+  double m2_y = 0.0;   ///< sum of (Y - mean)^2
+  double m3_y = 0.0;   ///< sum of (Y - mean)^3
+  double sum_t = 0.0;  ///< sum of T
+  /// Largest |H| / (L0 + L1 |grad f|) over every step up to here (over all paths; only if tracked).
+  double smoothness = 0.0;
 };
 
-/// Merges b, the right sibling, into a. Merging an empty record changes nothing but the gradient maxima.
-PATHBOUND_HD void merge(Record& a, const Record& b) {
-  a.max_grad_so_far = b.max_grad_so_far > a.max_grad_so_far ? b.max_grad_so_far : a.max_grad_so_far;
-  if (b.finite == 0) return;
-  if (a.finite == 0) {
-    const double so_far = a.max_grad_so_far;
-    a = b;
-    a.max_grad_so_far = so_far;
-    return;
-  }
-  // Pebay (2008), pairwise update of the second and third central moments; siblings are mostly of equal size.
-  const double na = static_cast<double>(a.finite), nb = static_cast<double>(b.finite);
-  if (a.finite == b.finite) {
-    const double delta = (b.sum - a.sum) / na;
+/// Pebay (2008): pairwise update of sum, second and third central moment over na and nb values; siblings are mostly of
+/// equal size.
+PATHBOUND_HD void merge_moments(std::uint64_t a_count, double& a_sum, double& a_m2, double& a_m3, std::uint64_t b_count,
+                                double b_sum, double b_m2, double b_m3) {
+  const double na = static_cast<double>(a_count), nb = static_cast<double>(b_count);
+  if (a_count == b_count) {
+    const double delta = (b_sum - a_sum) / na;
     const double term = delta * delta * (0.5 * na);
-    a.m3 = (a.m3 + b.m3) + delta * (1.5 * (b.m2 - a.m2));
-    a.m2 = (a.m2 + b.m2) + term;
+    a_m3 = (a_m3 + b_m3) + delta * (1.5 * (b_m2 - a_m2));
+    a_m2 = (a_m2 + b_m2) + term;
   } else {
     const double n = na + nb;
-    const double delta = b.sum / nb - a.sum / na;
+    const double delta = b_sum / nb - a_sum / na;
     const double term = delta * delta * (na * nb / n);
-    a.m3 = (a.m3 + b.m3) + (term * delta * ((na - nb) / n) + 3.0 * delta * ((na * b.m2 - nb * a.m2) / n));
-    a.m2 = (a.m2 + b.m2) + term;
+    a_m3 = (a_m3 + b_m3) + (term * delta * ((na - nb) / n) + 3.0 * delta * ((na * b_m2 - nb * a_m2) / n));
+    a_m2 = (a_m2 + b_m2) + term;
   }
-  a.sum = a.sum + b.sum;
+  a_sum = a_sum + b_sum;
+}
+
+/// Merges b, the right sibling, into a. Merging an empty record changes nothing but the maxima over all paths.
+PATHBOUND_HD void merge(Record& a, const Record& b) {
+  a.max_grad_so_far = b.max_grad_so_far > a.max_grad_so_far ? b.max_grad_so_far : a.max_grad_so_far;
+  a.smoothness = b.smoothness > a.smoothness ? b.smoothness : a.smoothness;
+  if (b.finite == 0) return;
+  if (a.finite == 0) {
+    const double so_far = a.max_grad_so_far, smoothness = a.smoothness;
+    a = b;
+    a.max_grad_so_far = so_far;
+    a.smoothness = smoothness;
+    return;
+  }
+  merge_moments(a.finite, a.sum, a.m2, a.m3, b.finite, b.sum, b.m2, b.m3);
+  if (a.sum_t != 0.0 || b.sum_t != 0.0) {  // else there are no sums
+    merge_moments(a.finite, a.sum_y, a.m2_y, a.m3_y, b.finite, b.sum_y, b.m2_y, b.m3_y);
+    a.sum_t = a.sum_t + b.sum_t;
+  }
   a.finite += b.finite;
   a.min = b.min < a.min ? b.min : a.min;
   a.max = b.max > a.max ? b.max : a.max;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Xi and the density of a law from its table (spec.hpp: XiTable), over a Real.
+// Xi and the density of a law from its table (spec.hpp: XiTable), over a Real, and the mean of the workers' signs.
 #pragma once
 #include "kernels/math.hpp"
 #include "kernels/real.hpp"
@@ -61,6 +61,38 @@ PATHBOUND_HD XiValue<F> xi_of(const XiTable<ScalarOf<F>>& table, F y) {
   }
   q = min(F(S(0.5)), q);  // rounded up, 1 - 4 Xi^2 could be negative
   return {copysign(q, y), d * gather<F>(table.pieces, offset)};
+}
+
+/// DSignSGD: what a coordinate's gradient says.
+template <class F>
+struct SignMoments {
+  F drift, variance, slope, variance_slope;  ///< m_j, Q_jj and their derivatives by grad_j f
+};
+template <class F>
+PATHBOUND_HD SignMoments<F> sign_moments(const SignSpec<ScalarOf<F>>& signs, bool affine, F v, F mean_square) {
+  using R = ScalarOf<F>;
+  const F zero = real<F>(0.0);
+  SignMoments<F> moments{zero, zero, zero, zero};
+  F square = zero;
+  for (int i = 0; i < signs.n_groups; ++i) {
+    const SignGroup<R>& w = signs.groups[i];
+    F s(w.scale);
+    if (affine) s = sqrt(fma(F(w.affine_sq), mean_square, F(w.scale_sq)));
+    const auto noisy = lt(zero, s);
+    const XiValue<F> at = xi_of(signs.xi, select(noisy, v / s, zero));
+    // Without noise the mean of the sign is the sign.
+    const F xi = select(noisy, at.xi, real<F>(0.5) * sign(v));
+    const F density = zero_unless(noisy, at.density / s);
+    const F weight(R(2) * w.weight);
+    moments.drift = fma(weight, xi, moments.drift);
+    moments.slope = fma(weight, density, moments.slope);
+    // Without noise the sign is certain, also that of 0.
+    const F size = select(noisy, at.xi, real<F>(0.5));
+    square = fma(weight * size, real<F>(2.0) * size, square);
+    moments.variance_slope = fma(weight * xi, real<F>(-4.0) * density, moments.variance_slope);
+  }
+  moments.variance = max(zero, real<F>(1.0) - square);
+  return moments;
 }
 
 }  // namespace PATHBOUND_ISA
