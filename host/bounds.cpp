@@ -8,6 +8,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "host/average_bounds.hpp"
 #include "host/laws.hpp"
 #include "host/step_size.hpp"
 #include "kernels/portable.hpp"
@@ -36,30 +37,6 @@ const char* method_words(MethodKind method) {
       return "Adam";
   }
   return "";
-}
-
-/// What the theorems need of the workers (theory section 4, heterogeneous workers): means over them.
-struct WorkerMeans {
-  double omega = 0.0;      ///< mean omega_i
-  double noise = 0.0;      ///< mean (1 + omega_i) V_i / B_i, V_i = d sigma_i^2 Var zeta
-  double affine = 0.0;     ///< mean (1 + omega_i) rho^2 Var zeta / B_i
-  double omega_sum = 0.0;  ///< sum omega_i / N^2 (omega / N when alike)
-};
-
-WorkerMeans worker_means(const CurveConfig& curve, int dim) {
-  const double var = noise_variance(curve.noise.law), n = curve.workers.count;
-  const double rho2 = curve.noise.affine * curve.noise.affine;
-  WorkerMeans means;
-  for (int i = 0; i < curve.workers.count; ++i) {
-    const auto at = static_cast<std::size_t>(i);
-    const double omega = compressor_omega(curve, dim, i), sigma = curve.workers.scale[at],
-                 batch = curve.workers.batch[at];
-    means.omega += omega / n;
-    if (sigma > 0.0) means.noise += (1.0 + omega) * dim * sigma * sigma * var / batch / n;
-    if (rho2 > 0.0) means.affine += (1.0 + omega) * rho2 * var / batch / n;
-  }
-  means.omega_sum = means.omega / n;
-  return means;
 }
 
 /// The largest eigenvalue of diag(a) + 1 b^T, b >= 0.
@@ -137,8 +114,12 @@ class Evaluation {
   }
 
   BoundValue run() {
-    const bool sign = v_.theorem[1] == '4', iterates = !v_.model;
+    const bool sign = v_.theorem[1] == '4' || v_.theorem[1] == '6', iterates = !v_.model;
     require_method(sign);
+    if (v_.theorem[1] >= '5') {
+      evaluate_average_bound(v_, config_, objective_, curve_);
+      return std::move(v_);
+    }
     require_pl_and_smooth();
     if (!iterates) require_constant_step();
     number("N", n_);
@@ -501,6 +482,15 @@ const std::vector<BoundInfo>& bound_registry() {
       {"B4Y", "", "sde", "B4 without the linear regime: the slope of Xi over the gradients that occur",
        "docs/theory.md", ModelKind::first_order},
       {"B4d", "", "iterates", "B4Y for the iterates themselves; schedules allowed", "docs/theory.md", std::nullopt},
+      {"B5", "", "sde",
+       "DSGD, DCSGD: (L0, L1)-smooth and a step normalised to it: the weighted average of |grad f|^2; affine noise and "
+       "schedules allowed",
+       "docs/theory.md", ModelKind::curvature},
+      {"B6", "", "sde",
+       "DSignSGD: (L0, L1)-smooth, symmetric unimodal noise of any tail: the weighted average of psi = m.grad f; "
+       "schedules allowed",
+       "docs/theory.md", ModelKind::curvature},
+      {"B6d", "", "iterates", "B6 for the iterates themselves", "docs/theory.md", std::nullopt},
   };
   return registry;
 }
@@ -515,6 +505,22 @@ BoundValue evaluate_bound(const std::string& theorem, const CurveConfig& config,
     }
   }
   throw std::invalid_argument(fmt::format("no bound is called \"{}\"", theorem));
+}
+
+WorkerMeans worker_means(const CurveConfig& curve, int dim) {
+  const double var = noise_variance(curve.noise.law), n = curve.workers.count;
+  const double rho2 = curve.noise.affine * curve.noise.affine;
+  WorkerMeans means;
+  for (int i = 0; i < curve.workers.count; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    const double omega = compressor_omega(curve, dim, i), sigma = curve.workers.scale[at],
+                 batch = curve.workers.batch[at];
+    means.omega += omega / n;
+    if (sigma > 0.0) means.noise += (1.0 + omega) * dim * sigma * sigma * var / batch / n;
+    if (rho2 > 0.0) means.affine += (1.0 + omega) * rho2 * var / batch / n;
+  }
+  means.omega_sum = means.omega / n;
+  return means;
 }
 
 double second_moment_factor(const CurveConfig& curve, int dim) {

@@ -1014,6 +1014,8 @@ Curve make_curve(const CurveConfig& config, const Objective& objective, const Si
   }
 
   curve.quantiles = result.quantiles;
+  const bool has_sums = n_records > 0 && result.records.back().sum_t > 0.0,
+             tracks_smoothness = n_records > 0 && result.records.back().smoothness > 0.0;
   bool seen_ratio = false;
   double quantile = nan, quantile_n = nan;  // n is mostly the same at every checkpoint
   std::uint64_t diverged = 0, diverged_step = 0;
@@ -1068,6 +1070,18 @@ Curve make_curve(const CurveConfig& config, const Objective& objective, const Si
     curve.regime.push_back(record.finite > 0 ? linear_regime(config, record.max_grad) : nan);
     curve.max_grad.push_back(record.max_grad);
     curve.max_grad_so_far.push_back(record.max_grad_so_far);
+    if (has_sums) {
+      const bool known = record.finite > 1 && (start || moments.variance_exists);
+      curve.sums.mean.push_back(record.finite > 0 && mean_exists ? record.sum_y / n : nan);
+      curve.sums.standard_error.push_back(known ? std::sqrt(record.m2_y / (n * (n - 1.0))) : nan);
+      curve.sums.variance.push_back(known ? record.m2_y / (n - 1.0) : nan);
+      curve.sums.skew.push_back(!known ? nan
+                                : record.m2_y > 0.0
+                                    ? std::sqrt(n) * record.m3_y / (record.m2_y * std::sqrt(record.m2_y))
+                                    : 0.0);
+      curve.sums.weight.push_back(record.finite > 0 ? record.sum_t / n : nan);
+    }
+    if (tracks_smoothness) curve.smoothness.push_back(record.smoothness);
     if (record.pl_max > 0.0) {
       curve.pl_min = seen_ratio ? std::min(curve.pl_min, record.pl_min) : record.pl_min;
       curve.pl_max = std::max(curve.pl_max, record.pl_max);

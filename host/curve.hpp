@@ -41,6 +41,14 @@ struct Curve {
   double pl_min = 0.0, pl_max = 0.0;    ///< extremes over all checkpoints of |grad f|^2 / (2 S); 0, 0: none seen
   /// S below which the arithmetic, not the method, decides (rounding_level). 0: not known, nothing is excluded.
   double rounding_level = 0.0;
+  /// Sums over the steps before each checkpoint, where a bound needs them (BoundValue::quantity): of Y = sum w (term -
+  /// level) over paths, and E sum w. Empty otherwise.
+  struct StepSums {
+    SumKind kind = SumKind::none;
+    double level = 0.0;
+    std::vector<double> mean, standard_error, variance, skew, weight;
+  } sums;
+  std::vector<double> smoothness;  ///< largest |H|/(L0 + L1 |grad f|) over every step so far, if tracked; else empty
   double seconds = 0.0;
 };
 

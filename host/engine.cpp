@@ -90,6 +90,13 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
     if (bound.curve != curve.name) continue;
     spec.track_pl = true;
     if (needs_gradient_tracking(bound.theorem)) spec.track_gradient = true;
+    const SumsNeeded sums = sums_needed(bound.theorem, curve, objective);
+    if (sums.kind == SumKind::none) continue;
+    spec.sums = sums.kind;
+    spec.sums_level = sums.level;
+    spec.track_smoothness = sums.track_smoothness;
+    spec.smooth_L0 = static_cast<R>(sums.L0);
+    spec.smooth_L1 = static_cast<R>(sums.L1);
   }
   if (curve.method == MethodKind::dsignsgd && (curve.model || spec.sums == SumKind::psi)) add_signs(curve);
   if (curve.model) add_model(curve, dim);
@@ -296,6 +303,12 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
     results.curves.push_back(make_curve(curve, objective, sim));
     results.curves.back().rounding_level =
         rounding_level(curve, objective, experiment.precision == Precision::single ? 0x1p-24 : 0x1p-53);
+    for (const BoundConfig& bound : experiment.bounds) {
+      const SumsNeeded sums = bound.curve == curve.name ? sums_needed(bound.theorem, curve, objective) : SumsNeeded();
+      if (sums.kind == SumKind::none) continue;
+      results.curves.back().sums.kind = sums.kind;
+      results.curves.back().sums.level = sums.level;
+    }
     note_tail_cut(curve, objective, experiment.precision, results.curves.back());
   }
   const auto simulated_curve = [&](const std::string& name) {

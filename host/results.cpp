@@ -112,6 +112,14 @@ Json curve_json(const Curve& curve, const ModelConfig* model) {
   json["quantiles"] = std::move(quantiles);
   json["grad_norm"] = json_numbers(curve.grad_norm, n);
   json["regime"] = json_numbers(curve.regime, n);
+  if (!curve.sums.weight.empty()) {
+    json["sums"] = {{"quantity", curve.sums.kind == SumKind::psi ? "psi" : "gradient_norm_sq"},
+                    {"level", json_number(curve.sums.level)},
+                    {"mean", json_numbers(curve.sums.mean, n)},
+                    {"stderr", json_numbers(curve.sums.standard_error, n)},
+                    {"skew", json_numbers(curve.sums.skew, n)},
+                    {"weights", json_numbers(curve.sums.weight, n)}};
+  }
   json["sampling"] = "direct";
   std::vector<std::string> notes = notes_of(curve);
   if (const std::string missing = missing_numbers(curve); !missing.empty()) {

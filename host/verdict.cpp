@@ -63,6 +63,28 @@ class Quantiles {
   double alpha_lower_, alpha_upper_, n_ = nan, lower_ = nan, upper_ = nan;
 };
 
+/// The same of sums over the steps, in the units of the bound: E Y / E T + level. What a path that has diverged would
+/// have summed up is not known, so there is no sample with one.
+Sample sample_of_sums(const Curve& curve, double level, std::size_t c, Quantiles& quantiles) {
+  Sample sample;
+  sample.finite = curve.finite[c];
+  sample.diverged = curve.paths > sample.finite ? curve.paths - sample.finite : 0;
+  sample.n = static_cast<double>(sample.finite);
+  const auto& sums = curve.sums;
+  if (c >= sums.weight.size() || !(sums.weight[c] > 0.0)) return sample;
+  sample.usable = sample.finite >= fewest_paths && sample.diverged == 0;
+  sample.mean = sums.mean[c] / sums.weight[c] + level;
+  if (sample.finite < 2) return sample;
+  sample.error = sums.standard_error[c] / sums.weight[c];
+  sample.skew = sums.skew[c];
+  if (!std::isfinite(sample.error)) return sample;
+  if (sample.error * std::sqrt(sample.n) <= agreement * sample.mean) sample.error = sample.skew = 0.0;
+  quantiles.fill(sample);
+  sample.lower = sample.mean - sample.z_lower * sample.error;
+  sample.upper = sample.mean + sample.z_upper * sample.error;
+  return sample;
+}
+
 Sample sample_at(const Curve& curve, std::size_t c, double limit, Quantiles& quantiles) {
   Sample sample;
   sample.finite = curve.finite[c];
@@ -151,7 +173,8 @@ class Judgement {
         signs_(curve_config.method == MethodKind::dsignsgd && !curve_config.model),
         deterministic_(is_deterministic(curve_config)),
         substeps_(curve_config.model ? curve_config.model->substeps : 1),
-        limit_(limit) {
+        limit_(limit),
+        sums_(bound.quantity != "suboptimality") {
     v_.config = config;
     v_.bound = bound;
     v_.model = curve_config.model;
@@ -164,11 +187,18 @@ class Judgement {
     if (refuse()) return std::move(v_);
     decide();
     note_rounding();
-    if (curve_.mean_is == MeanIs::restricted && diverged_ == 0) v_.reason += "; the mean is E[S_k | not diverged by k]";
+    if (curve_.mean_is == MeanIs::restricted && diverged_ == 0)
+      v_.reason += sums_ ? "; means are over paths that have not diverged" : "; the mean is E[S_k | not diverged by k]";
     return std::move(v_);
   }
 
  private:
+  /// Nothing has been summed up by then.
+  bool before_sums(std::size_t c) const { return sums_ && curve_.step[c] == 0; }
+  double rounding_level() const { return sums_ ? 0.0 : curve_.rounding_level; }
+  const char* quantity_words() const {
+    return v_.bound.quantity == "psi" ? "the average of psi" : sums_ ? "the weighted average of |grad f|^2" : "S";
+  }
   double bound_at(std::size_t c) const { return v_.bound.value[c]; }
   double limit_at(std::size_t c) const { return bound_at(c) * (1.0 + v_.config.margin); }
   std::string confidence() const { return fmt::format("{:g}%", 100.0 * v_.config.confidence); }
@@ -180,13 +210,15 @@ class Judgement {
     v_.worst_ratio = v_.tightness = nan;
     Quantiles quantiles(alpha_, n_records);
     for (std::size_t c = 0; c < n_records; ++c) {
-      samples_.push_back(sample_at(curve_, c, limit_, quantiles));
+      samples_.push_back(sums_ ? sample_of_sums(curve_, v_.bound.level, c, quantiles)
+                               : sample_at(curve_, c, limit_, quantiles));
       allow_for_unseen(c);
       const Sample& sample = samples_.back();
       diverged_ = std::max(diverged_, sample.diverged);
       v_.empirical.push_back(sample.mean);
       v_.lower.push_back(sample.lower);
       v_.upper.push_back(sample.upper);
+      if (before_sums(c)) continue;
       const double ratio = ratio_at(c);
       if (below_rounding(c)) {
         ++n_below_rounding_;
@@ -220,7 +252,7 @@ class Judgement {
     const double k = static_cast<double>(curve_.step.size());
     s.unseen = -std::expm1(std::log(alpha_) / s.n);
     s.lower = s.mean * std::exp(std::log(alpha_ / k) / s.n);
-    if (!signs_ || curve_.step.front() != 0 || c >= curve_.time.size()) return;
+    if (sums_ || !signs_ || curve_.step.front() != 0 || c >= curve_.time.size()) return;
     const double smooth = constant("L"), dim = constant("d");
     if (!(smooth > 0.0 && dim > 0.0)) return;
     const double farthest = std::sqrt(samples_.front().mean) + std::sqrt(0.5 * smooth * dim) * curve_.time[c];
@@ -237,8 +269,8 @@ class Judgement {
   /// The most that S can come out as when it is at most s: rounding moves sqrt(S), a norm of x - x*, by at most the
   /// root of its level.
   double with_rounding(double s) const {
-    if (!(curve_.rounding_level > 0.0)) return s;
-    const double root = std::sqrt(s) + std::sqrt(curve_.rounding_level);
+    if (!(rounding_level() > 0.0)) return s;
+    const double root = std::sqrt(s) + std::sqrt(rounding_level());
     return root * root;
   }
   /// The arithmetic decides here: the mean is below its level, or the bound is and the mean is no higher than rounding
@@ -246,7 +278,7 @@ class Judgement {
   bool below_rounding(std::size_t c) const {
     const Sample& s = samples_[c];
     if (curve_.step[c] == 0 || s.diverged > 0) return false;
-    const double level = curve_.rounding_level;
+    const double level = rounding_level();
     return s.mean < level || (bound_at(c) < level && s.mean <= with_rounding(limit_at(c)));
   }
   /// Relative rounding of S of a noise-free float path: that of x and eta over k (sub)steps. That of eta changes S by
@@ -278,9 +310,11 @@ class Judgement {
       v_.reason = "not applicable: no limits can be put on the mean" + because();
     } else if (samples_.empty()) {
       v_.reason = "not applicable: the curve has no checkpoints";
+    } else if (sums_ && curve_.step.back() == 0) {
+      v_.reason = "not applicable: there is no checkpoint after a step";
     } else {
       for (std::size_t c = 0; c < samples_.size(); ++c) {
-        if (!std::isnan(bound_at(c))) continue;
+        if (before_sums(c) || !std::isnan(bound_at(c))) continue;
         v_.reason = fmt::format("not applicable: the theorem gives no number at step {}", curve_.step[c]);
         break;
       }
@@ -315,6 +349,7 @@ class Judgement {
     std::size_t worst = samples_.size(), blocked = samples_.size();
     double worst_ratio = -inf;
     for (std::size_t c = 0; c < samples_.size(); ++c) {
+      if (before_sums(c)) continue;
       if (above(c) && ratio_at(c) > worst_ratio) {
         worst = c;
         worst_ratio = ratio_at(c);
@@ -379,6 +414,12 @@ class Judgement {
     } else {
       v_.reason = fmt::format("{} exceeds the bound {:.4g} by {}", numbers, bound, excess);
     }
+    if (const double noise = constant("noise of a step"); v_.bound.theorem == "B5" && !v_.model && noise > 0.0) {
+      v_.reason += fmt::format(
+          "; for the iterates it is right to second order in the step only, where theta sqrt((1 + omega)V/(B N)) L1/(K "
+          "L0) = {:.3g} is small",
+          noise);
+    }
     if (std::isinf(v_.bound.predicted_excess)) {
       v_.reason += fmt::format("; on this isotropic quadratic the {} is not mean-square stable (Delta <= eta h/2)",
                                v_.model ? "model" : "method");
@@ -397,7 +438,12 @@ class Judgement {
     const Sample& s = samples_[c];
     // With diverged paths the bound cannot hold, so more of them decide nothing.
     if (diverged_ == 0) v_.paths_to_decide = decisive_paths();
-    if (s.diverged > 0 && !s.usable) {
+    if (sums_ && s.diverged > 0) {
+      v_.reason = fmt::format(
+          "inconclusive: {} of {} paths diverged by step {}, and what they would have summed up is not known: nothing "
+          "follows from the others",
+          s.diverged, curve_.paths, curve_.step[c]);
+    } else if (s.diverged > 0 && !s.usable) {
       v_.reason =
           fmt::format("inconclusive: {} of {} paths diverged by step {}, only {} are left (at least {} are needed)",
                       s.diverged, curve_.paths, curve_.step[c], s.finite, fewest_paths);
@@ -424,9 +470,9 @@ class Judgement {
           curve_.step[c], s.mean, confidence(), s.lower, bound_at(c), curve_.rounding_level);
     } else if (s.skew_term(s.z_upper) > largest_skew_term || (s.mean > limit_at(c) && s.lower > limit_at(c))) {
       v_.reason = fmt::format(
-          "inconclusive: S at step {} is too skewed (skewness {:.3g}) for {:.0f} paths: its limits "
+          "inconclusive: {} at step {} is too skewed (skewness {:.3g}) for {:.0f} paths: its limits "
           "cannot be trusted",
-          curve_.step[c], s.skew, s.n);
+          quantity_words(), curve_.step[c], s.skew, s.n);
     } else {
       v_.reason = fmt::format(
           "inconclusive at step {}: mean {:.4g} [{} limits {:.4g}, {:.4g}] against the bound {:.4g} x "
@@ -463,6 +509,7 @@ class Judgement {
     bool any_above = false;
     for (std::size_t c = 0; c < samples_.size(); ++c) {
       const Sample& s = samples_[c];
+      if (before_sums(c)) continue;
       if (!std::isfinite(s.error)) return std::nullopt;
       if (below_rounding(c)) continue;
       if (s.agree_by_chance && !below(c)) {
@@ -498,7 +545,9 @@ class Judgement {
   const Curve& curve_;
   bool signs_, deterministic_;
   int substeps_;
-  double limit_, alpha_ = 0.01;
+  double limit_;
+  bool sums_;
+  double alpha_ = 0.01;
   std::uint64_t diverged_ = 0;
   std::size_t n_below_rounding_ = 0, first_below_rounding_ = 0;
   bool compared_after_start_ = false;

@@ -8,11 +8,12 @@
 namespace pathbound::cuda {
 
 template <class R, int E, Layout layout>
-class ModelTile : TileState<R, E, layout> {
-  using Base = TileState<R, E, layout>;
+class ModelTile : TileState<R, E, layout, true> {
+  using Base = TileState<R, E, layout, true>;
   using Base::dim;
   using Base::exists_;
   using Base::g_;
+  using Base::g_of_path_;
   using Base::lanes_;
   using Base::local_;
   using Base::segment_;
@@ -40,6 +41,7 @@ class ModelTile : TileState<R, E, layout> {
       if (next < segment_.n_checkpoints && segment_.checkpoints[next] == k) {
         if (exists_) Base::make_gradient();
         if (exists_ && spec_.track_gradient) Base::track_gradient();
+        if (exists_ && spec_.track_smoothness) Base::track_smoothness();
         Base::record(next++);
       }
       if (k == segment_.last_step) break;
@@ -136,7 +138,20 @@ class ModelTile : TileState<R, E, layout> {
                           [&](const auto& f) { each([&](int i, int j) { set(out, i, f.second(get(x, i), j)); }); });
       }
     }
-    __device__ __forceinline__ void track(const Vector& g) const {
+    __device__ __forceinline__ void track(const Vector&, const Vector& g, R weight) const {
+      if (tile.spec_.sums != SumKind::none || tile.spec_.track_smoothness) {
+        // x has not moved since the substep began.
+        each([&](int i, int) {
+          if constexpr (layout == Layout::registers) {
+            tile.g_[i] = get(g, i);
+          } else {
+            tile.g_of_path_[i] = get(g, i);
+          }
+        });
+        __syncwarp();
+        if (tile.spec_.sums != SumKind::none) tile.Base::add_sums(weight);
+        if (tile.spec_.track_smoothness) tile.Base::track_smoothness();
+      }
       if (!tile.spec_.track_gradient) return;
       each([&](int i, int) {
         if constexpr (layout == Layout::registers) {

@@ -45,6 +45,8 @@ struct Segment {
   R* state = nullptr;             ///< by coordinate, state_vectors times: what the method keeps beside x
   R* tracked = nullptr;           ///< largest |grad_j f| of each path so far
   std::uint8_t* alive = nullptr;  ///< 0: has diverged
+  /// SimSpec::sums: Y and T of each path so far; track_smoothness: its largest ratio. Null where not asked for.
+  double *sum_y = nullptr, *sum_t = nullptr, *smoothness = nullptr;
 
   // Working memory of the kernels that keep no state in registers.
   int outer_levels = 0, inner_levels = 0;  ///< of the trees in shared memory
@@ -63,6 +65,7 @@ struct Segment {
   double* norm = nullptr;          ///< by record: |grad f|; null for one coordinate, where `largest` is that
   R* largest = nullptr;            ///< by record: max_j |grad_j f|
   R* largest_so_far = nullptr;     ///< by record: `tracked`
+  double *y = nullptr, *t = nullptr, *ratio = nullptr;  ///< by record: sum_y, sum_t, smoothness
 };
 
 }  // namespace pathbound::cuda

@@ -159,8 +159,12 @@ Needs<R> needs_of(const SimSpec<R>& spec, const Choice<R>& choice) {
       needs.path += 4 * ((dim + 31) / 32) * static_cast<std::uint64_t>(choice.lanes);
   }
   const std::uint64_t values = (choice.dense ? 8 : sizeof(R)) + (choice.one_coordinate ? 0 : 8) + sizeof(R) +
-                               (spec.track_gradient ? sizeof(R) : 0);
-  needs.path_record = 2 * values + (3 * RecordTable::fields * 8 / 2 + block_paths - 1) / block_paths;
+                               (spec.track_gradient ? sizeof(R) : 0) + (spec.sums != SumKind::none ? 16 : 0) +
+                               (spec.track_smoothness ? 8 : 0);
+  const std::uint64_t fields = static_cast<std::uint64_t>(RecordTable::fields_of(spec));
+  if (spec.sums != SumKind::none) needs.path += 16;
+  if (spec.track_smoothness) needs.path += 8;
+  needs.path_record = 2 * values + (3 * fields * 8 / 2 + block_paths - 1) / block_paths;
   needs.record = 2 * 4 * static_cast<std::uint64_t>(histogram_bins);
   return needs;
 }
@@ -335,6 +339,11 @@ class DeviceRun {
     tracked_ = DeviceArray<R>(spec.track_gradient ? paths : 0);
     if (!spec.is_model) state_ = DeviceArray<R>(paths * row * static_cast<std::size_t>(state_vectors(spec.method)));
     alive_ = DeviceArray<std::uint8_t>(paths);
+    const bool sums = spec.sums != SumKind::none;
+    const std::size_t fields = static_cast<std::size_t>(RecordTable::fields_of(spec));
+    sum_y_ = DeviceArray<double>(sums ? paths : 0);
+    sum_t_ = DeviceArray<double>(sums ? paths : 0);
+    smoothness_ = DeviceArray<double>(spec.track_smoothness ? paths : 0);
     if (choice.variant.layout != Layout::registers) {
       gradient_ = DeviceArray<R>(paths * row);
       // A model's slots stand in the place of the workers' sum.
@@ -355,13 +364,16 @@ class DeviceRun {
       slot.norm = DeviceArray<double>(choice.one_coordinate ? 0 : paths * records);
       slot.largest = DeviceArray<R>(paths * records);
       slot.largest_so_far = DeviceArray<R>(spec.track_gradient ? paths * records : 0);
+      slot.y = DeviceArray<double>(sums ? paths * records : 0);
+      slot.t = DeviceArray<double>(sums ? paths * records : 0);
+      slot.ratio = DeviceArray<double>(spec.track_smoothness ? paths * records : 0);
       slot.factors = DeviceArray<R>(constant() ? 0 : most_factors);
       slot.counts = DeviceArray<std::uint32_t>(records * static_cast<std::size_t>(histogram_bins));
-      slot.roots = PinnedArray<std::uint64_t>(RecordTable::fields * records);
+      slot.roots = PinnedArray<std::uint64_t>(fields * records);
       slot.groups = PinnedArray<std::uint64_t>(groups_inside() ? 2 * records * (groups + 1) : 0);
     }
-    tables_[0] = DeviceArray<std::uint64_t>(RecordTable::fields * records * sizes.wave_blocks);
-    tables_[1] = DeviceArray<std::uint64_t>(RecordTable::fields * records * ((sizes.wave_blocks + 1) / 2));
+    tables_[0] = DeviceArray<std::uint64_t>(fields * records * sizes.wave_blocks);
+    tables_[1] = DeviceArray<std::uint64_t>(fields * records * ((sizes.wave_blocks + 1) / 2));
     // Copies from pageable memory may still be under way when cudaMemcpy returns, and our streams do not wait for them.
     check_cuda(cudaDeviceSynchronize(), "copying the experiment to the device");
   }
@@ -387,7 +399,7 @@ class DeviceRun {
  private:
   struct Slot {
     DeviceArray<R> value, largest, largest_so_far, factors;
-    DeviceArray<double> value_double, norm;
+    DeviceArray<double> value_double, norm, y, t, ratio;
     DeviceArray<std::uint32_t> counts;
     PinnedArray<std::uint64_t> roots, groups;
     Event step_begin, step_end, statistics_end, done;
@@ -489,6 +501,9 @@ class DeviceRun {
     s.x = x_.data();
     s.tracked = tracked_.data();
     s.alive = alive_.data();
+    s.sum_y = sum_y_.data();
+    s.sum_t = sum_t_.data();
+    s.smoothness = smoothness_.data();
     s.gradient = gradient_.data();
     s.sum = s.model = sum_.data();
     s.state = state_.data();
@@ -503,6 +518,9 @@ class DeviceRun {
     s.norm = slot.norm.data();
     s.largest = slot.largest.data();
     s.largest_so_far = slot.largest_so_far.data();
+    s.y = slot.y.data();
+    s.t = slot.t.data();
+    s.ratio = slot.ratio.data();
     device_.add_to(s);
     const std::uint64_t steps = s.last_step - s.first_step;
     if (!constant() && steps > 0) {
@@ -534,9 +552,10 @@ class DeviceRun {
         cudaMemsetAsync(slot.counts.data(), 0,
                         static_cast<std::size_t>(records) * static_cast<std::size_t>(histogram_bins) * 4, stream),
         "clearing histograms");
-    RecordTable level{tables_[0].data(), static_cast<std::int64_t>(wave_blocks_), records};
+    RecordTable level{tables_[0].data(), static_cast<std::int64_t>(wave_blocks_), records,
+                      RecordTable::fields_of(host_)};
     const unsigned blocks_each = statistics_threads / 32 * 32;  // warps, times 32 blocks of paths each
-    const bool doubles = choice_.dense || sizeof(R) == 8 || s.norm != nullptr;
+    const bool doubles = choice_.dense || sizeof(R) == 8 || s.norm != nullptr || level.fields > RecordTable::common;
     const std::size_t shared = statistics_threads / 32 * transpose_words * (doubles ? 8 : 4);
     const dim3 grid(static_cast<unsigned>((wave_blocks_ + blocks_each - 1) / blocks_each),
                     static_cast<unsigned>(records));
@@ -556,7 +575,7 @@ class DeviceRun {
                             cudaMemcpyDeviceToHost, stream),
             "copying group sums");
       if (level.nodes == 1) break;
-      const RecordTable above{tables_[(l + 1) & 1].data(), (level.nodes + 1) / 2, records};
+      const RecordTable above{tables_[(l + 1) & 1].data(), (level.nodes + 1) / 2, records, level.fields};
       check_thrust("merging records", [&] {
         thrust::for_each_n(thrust::cuda::par_nosync.on(stream), thrust::counting_iterator<std::int64_t>(0),
                            records * above.nodes, MergeLevel{level, above});
@@ -599,10 +618,9 @@ class DeviceRun {
                       first = static_cast<std::size_t>(slot.first_record);
     int low = histogram_bins, high = -1;
     for (std::size_t c = 0; c < n; ++c) {
-      const auto word = [&](std::size_t field) { return slot.roots[field * n + c]; };
-      const auto number = [&](std::size_t field) { return from_bits<double>(word(field)); };
-      const Record r{word(0),   number(1), number(2), number(3), number(4), number(5),
-                     number(6), number(7), number(8), number(9), number(10)};
+      const Record r = RecordTable::read(RecordTable::fields_of(host_), [&](int field) {
+        return slot.roots[static_cast<std::size_t>(field) * n + c];
+      });
       records_[first + c] = r;
       if (r.finite == 0) continue;
       low = std::min(low, histogram_bin(static_cast<float>(r.min)));
@@ -643,6 +661,7 @@ class DeviceRun {
   Shared& shared_;
   DeviceSpec<R> device_;
   DeviceArray<R> x_, state_, tracked_, gradient_, sum_, row_values_;
+  DeviceArray<double> sum_y_, sum_t_, smoothness_;
   DeviceArray<std::uint8_t> alive_;
   DeviceArray<std::uint32_t> masks_;
   DeviceArray<std::uint64_t> tables_[2];

@@ -10,32 +10,52 @@
 namespace pathbound::cuda {
 
 /// Records of every checkpoint of a segment and every node of one level of the tree, field by field, so that
-/// neighbouring nodes lie together. A field takes 8 bytes.
+/// neighbouring nodes lie together. A field takes 8 bytes. Only curves that need them have the last five.
 struct RecordTable {
-  static constexpr int fields = 11;
+  static constexpr int common = 11, all = 16;
   std::uint64_t* words = nullptr;
   std::int64_t nodes = 0;    ///< a checkpoint
   std::int64_t records = 0;  ///< checkpoints
+  int fields = common;
 
+  template <class R>
+  static int fields_of(const SimSpec<R>& spec) {
+    return spec.sums != SumKind::none || spec.track_smoothness ? all : common;
+  }
   __host__ __device__ std::int64_t size() const { return fields * records * nodes; }
+  /// The record whose field f is word(f).
+  template <class Word>
+  static __host__ __device__ Record read(int fields, Word&& word) {
+    Record r;
+    double* const numbers[all - 1] = {
+        &r.sum,    &r.m2,     &r.m3,    &r.min,  &r.max,  &r.grad_norm_sum, &r.max_grad,  &r.max_grad_so_far,
+        &r.pl_min, &r.pl_max, &r.sum_y, &r.m2_y, &r.m3_y, &r.sum_t,         &r.smoothness};
+    r.finite = word(0);
+    PATHBOUND_UNROLL
+    for (int f = 1; f < common; ++f) *numbers[f - 1] = from_bits<double>(word(f));
+    if (fields == common) return r;
+    PATHBOUND_UNROLL
+    for (int f = common; f < all; ++f) *numbers[f - 1] = from_bits<double>(word(f));
+    return r;
+  }
 #if defined(__CUDACC__)
   __device__ __forceinline__ void store(std::int64_t checkpoint, std::int64_t node, const Record& r) const {
     std::uint64_t* at = words + checkpoint * nodes + node;
     const std::int64_t stride = records * nodes;
-    const double values[fields - 1] = {
-        r.sum, r.m2, r.m3, r.min, r.max, r.grad_norm_sum, r.max_grad, r.max_grad_so_far, r.pl_min, r.pl_max};
+    const double values[all - 1] = {
+        r.sum,    r.m2,     r.m3,    r.min,  r.max,  r.grad_norm_sum, r.max_grad,  r.max_grad_so_far,
+        r.pl_min, r.pl_max, r.sum_y, r.m2_y, r.m3_y, r.sum_t,         r.smoothness};
     at[0] = r.finite;
 #pragma unroll
-    for (int f = 1; f < fields; ++f) at[f * stride] = as_bits(values[f - 1]);
+    for (int f = 1; f < common; ++f) at[f * stride] = as_bits(values[f - 1]);
+    if (fields == common) return;
+#pragma unroll
+    for (int f = common; f < all; ++f) at[f * stride] = as_bits(values[f - 1]);
   }
   __device__ __forceinline__ Record load(std::int64_t checkpoint, std::int64_t node) const {
     const std::uint64_t* at = words + checkpoint * nodes + node;
     const std::int64_t stride = records * nodes;
-    double values[fields - 1];
-#pragma unroll
-    for (int f = 1; f < fields; ++f) values[f - 1] = from_bits<double>(at[f * stride]);
-    return {at[0],     values[0], values[1], values[2], values[3], values[4],
-            values[5], values[6], values[7], values[8], values[9]};
+    return read(fields, [&](int f) { return at[f * stride]; });
   }
 #endif
 };
@@ -80,7 +100,8 @@ __global__ void __launch_bounds__(statistics_threads)
     statistics_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment,
                       const Value* values, RecordTable table, std::uint32_t* counts) {
   extern __shared__ double buffers[];
-  const bool doubles = sizeof(Value) == 8 || sizeof(R) == 8 || segment.norm != nullptr;
+  const bool doubles =
+      sizeof(Value) == 8 || sizeof(R) == 8 || segment.norm != nullptr || table.fields > RecordTable::common;
   void* const buffer = reinterpret_cast<char*>(buffers) + threadIdx.x / 32 * transpose_words * (doubles ? 8 : 4);
   const int lane = static_cast<int>(threadIdx.x) & 31;
   const std::int64_t first =
@@ -173,6 +194,33 @@ __global__ void __launch_bounds__(statistics_threads)
 #pragma unroll 1
     for (int i = 0; i < 32; ++i)
       if (((present >> i) & 1u) != 0) r.max_grad_so_far = max(static_cast<double>(so_far(i)), r.max_grad_so_far);
+  }
+  if (spec.sums != SumKind::none) {
+    const auto counted = [&](int i) { return ((alive >> i) & 1u) != 0; };
+    {
+      const auto y = transpose(buffer, segment.y + at, blocks);
+      const auto known = [&](int i) { return counted(i) ? y(i) : 0.0; };
+      if (r.finite != 0) {
+        r.sum_y = sum_of_block(known);
+        const double mean = r.sum_y / static_cast<double>(r.finite);
+        r.m2_y = sum_of_block([&](int i) {
+          const double d = counted(i) ? known(i) - mean : 0.0;
+          return d * d;
+        });
+        r.m3_y = sum_of_block([&](int i) {
+          const double d = counted(i) ? known(i) - mean : 0.0;
+          return (d * d) * d;
+        });
+      }
+    }
+    const auto t = transpose(buffer, segment.t + at, blocks);
+    if (r.finite != 0) r.sum_t = sum_of_block([&](int i) { return counted(i) ? t(i) : 0.0; });
+  }
+  if (spec.track_smoothness) {
+    const auto ratio = transpose(buffer, segment.ratio + at, blocks);
+#pragma unroll 1
+    for (int i = 0; i < 32; ++i)
+      if (((present >> i) & 1u) != 0) r.smoothness = max(ratio(i), r.smoothness);
   }
   if (exists) table.store(checkpoint, first + lane, r);
 }

@@ -12,8 +12,8 @@ namespace pathbound::cuda {
 
 /// general: also the methods, compressors, laws and sums of is_general.
 template <class R, int E, LawFamily laws, bool general, Layout layout>
-class TileRun : TileState<R, E, layout> {
-  using Base = TileState<R, E, layout>;
+class TileRun : TileState<R, E, layout, general> {
+  using Base = TileState<R, E, layout, general>;
   using Base::dim;
   using Base::exists_;
   using Base::for_chunks;
@@ -48,6 +48,9 @@ class TileRun : TileState<R, E, layout> {
     for (std::uint64_t k = segment_.first_step;; ++k) {
       if (exists_) Base::make_gradient();
       if (exists_ && spec_.track_gradient) Base::track_gradient();
+      if constexpr (general) {
+        if (exists_ && spec_.track_smoothness) Base::track_smoothness();
+      }
       if (next < segment_.n_checkpoints && segment_.checkpoints[next] == k) Base::record(next++);
       if (k == segment_.last_step) break;
       if (exists_) step(k);
@@ -318,6 +321,7 @@ class TileRun : TileState<R, E, layout> {
   __device__ __forceinline__ void move(std::uint64_t k, R of_sum, R (&sum)[E]) {
     const R workers = static_cast<R>(spec_.n_workers), part = R(1) / workers;
     const R a = adaptive_factor_here(sum);
+    if (spec_.sums != SumKind::none) Base::add_sums(R(0) - (of_sum * workers) * a);
     const bool server = spec_.method == MethodKind::dnsgd && !spec_.each_worker,
                heavy_ball = spec_.method == MethodKind::heavy_ball, adam = spec_.method == MethodKind::adam;
     const R by = server || heavy_ball || adam ? (of_sum * workers) * a : of_sum * a;

@@ -9,6 +9,7 @@
 #include "kernels/cuda/variants.cuh"
 #include "kernels/math.hpp"
 #include "kernels/objectives.hpp"
+#include "kernels/xi.hpp"
 
 namespace pathbound::cuda {
 
@@ -62,8 +63,15 @@ __device__ __forceinline__ void store_row(R* p, int count, const R (&v)[E]) {
   }
 }
 
-/// The iterates and their gradients, who has diverged, and what is left at every checkpoint.
-template <class R, int E, Layout layout>
+/// What a path keeps over its steps for bounds on averages (SimSpec::sums, track_smoothness); every lane has it.
+struct StepSums {
+  double y = 0.0, t = 0.0, smoothness = 0.0;
+};
+struct NoSums {};
+
+/// The iterates and their gradients, who has diverged, and what is left at every checkpoint. has_sums: for kernels of
+/// curves that may need StepSums.
+template <class R, int E, Layout layout, bool has_sums>
 class TileState {
  protected:
   __device__ __forceinline__ TileState(const SimSpec<R>& spec, const Segment<R>& segment,
@@ -132,6 +140,14 @@ class TileState {
     }
     alive_ = segment_.from_start || segment_.alive[local_] != 0;
     if (spec_.track_gradient) tracked_ = segment_.from_start ? R(0) : segment_.tracked[local_];
+    if constexpr (has_sums) {
+      if (segment_.from_start) return;
+      if (spec_.sums != SumKind::none) {
+        sums_.y = segment_.sum_y[local_];
+        sums_.t = segment_.sum_t[local_];
+      }
+      if (spec_.track_smoothness) sums_.smoothness = segment_.smoothness[local_];
+    }
   }
   __device__ __forceinline__ void store_state() {
     if constexpr (layout == Layout::registers) {
@@ -144,6 +160,14 @@ class TileState {
     if (spec_.track_gradient) {
       const R largest = lanes_.largest(tracked_);
       if (lanes_.lane == 0) segment_.tracked[local_] = largest;
+    }
+    if constexpr (has_sums) {
+      if (lanes_.lane != 0) return;
+      if (spec_.sums != SumKind::none) {
+        segment_.sum_y[local_] = sums_.y;
+        segment_.sum_t[local_] = sums_.t;
+      }
+      if (spec_.track_smoothness) segment_.smoothness[local_] = sums_.smoothness;
     }
   }
 
@@ -276,6 +300,38 @@ class TileState {
     return lanes_.largest(largest);
   }
 
+  // ---- sums over the steps; as PathSums of sums.hpp
+  /// What the step of size `weight` adds, before it is taken: x and g are the iterate and its gradient.
+  __device__ __forceinline__ void add_sums(R weight) {
+    double value;
+    if (spec_.sums == SumKind::psi) {
+      R mean_square = R(0);
+      if (spec_.affine)
+        mean_square = sum_over_coordinates<R>([](int, R, R g) { return g * g; }) / static_cast<R>(dim());
+      value = sum_over_coordinates<double>([&](int, R, R g) {
+        const R m = sign_moments(spec_.signs, spec_.affine, g, mean_square).drift;
+        return static_cast<double>(m) * static_cast<double>(g);
+      });
+    } else {
+      value = gradient_square();
+    }
+    const double w = static_cast<double>(weight);
+    sums_.y = fma(w, value - spec_.sums_level, sums_.y);
+    sums_.t = sums_.t + w;
+  }
+  /// Keeps the largest |H|/(L0 + L1 |grad f|). Separable objectives.
+  __device__ __forceinline__ void track_smoothness() {
+    const double size = static_cast<double>(largest_second()), norm = sqrt(gradient_square());
+    const double ratio = size / (static_cast<double>(spec_.smooth_L0) + static_cast<double>(spec_.smooth_L1) * norm);
+    sums_.smoothness = max(ratio, sums_.smoothness);
+  }
+  __device__ __forceinline__ double gradient_square() {
+    return sum_over_coordinates<double>([](int, R, R g) {
+      const double component = static_cast<double>(g);
+      return component * component;
+    });
+  }
+
   // ---- records
   /// Tree sum over the coordinates of term(j, x_j, g_j), in T.
   template <class T, class Term>
@@ -366,6 +422,15 @@ class TileState {
       if (spec_.track_gradient) so_far = lanes_.largest(tracked_);
     }
     const std::int64_t row = static_cast<std::int64_t>(index) * segment_.n_paths;
+    if constexpr (has_sums) {
+      if (exists_ && lanes_.lane == 0) {
+        if (spec_.sums != SumKind::none) {
+          segment_.y[row + local_] = sums_.y;
+          segment_.t[row + local_] = sums_.t;
+        }
+        if (spec_.track_smoothness) segment_.ratio[row + local_] = sums_.smoothness;
+      }
+    }
     if (lanes_.count == 1) {
       if (exists_) write(row + local_, s, norm, largest, so_far);
       return;
@@ -406,6 +471,7 @@ class TileState {
   R *x_of_path_, *g_of_path_;
   R tracked_ = R(0);
   bool alive_ = true;
+  std::conditional_t<has_sums, StepSums, NoSums> sums_;
 };
 
 }  // namespace pathbound::cuda
