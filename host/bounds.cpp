@@ -120,6 +120,7 @@ class Evaluation {
       evaluate_average_bound(v_, config_, objective_, curve_);
       return std::move(v_);
     }
+    require_prescribed_step();
     require_pl_and_smooth();
     if (!iterates) require_constant_step();
     number("N", n_);
@@ -153,6 +154,9 @@ class Evaluation {
           fmt::format("the theorem is about {}, the curve is {}{}", sign ? "DSignSGD" : "DSGD and DCSGD",
                       config_.model ? "a model of " : "", method_words(config_.method)),
           true);
+  }
+
+  void require_prescribed_step() {
     if (config_.adaptive.kind != AdaptiveKind::none)
       check(false, "step sizes that do not depend on x",
             fmt::format("the step is multiplied by the adaptive factor {}", name_of(config_.adaptive.kind)), true);

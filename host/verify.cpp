@@ -800,7 +800,12 @@ std::string compare_results(const SimResult& a, const SimResult& b) {
                                      {"max_grad", &Record::max_grad},
                                      {"max_grad_so_far", &Record::max_grad_so_far},
                                      {"pl_min", &Record::pl_min},
-                                     {"pl_max", &Record::pl_max}};
+                                     {"pl_max", &Record::pl_max},
+                                     {"sum_y", &Record::sum_y},
+                                     {"m2_y", &Record::m2_y},
+                                     {"m3_y", &Record::m3_y},
+                                     {"sum_t", &Record::sum_t},
+                                     {"smoothness", &Record::smoothness}};
   static_assert(sizeof(Record) == sizeof(std::uint64_t) + std::size(fields) * sizeof(double),
                 "a field is not compared");
   for (std::size_t c = 0; c < a.records.size(); ++c) {
@@ -957,6 +962,16 @@ std::vector<VerifyExperiment> verify_experiments() {
       bernoulli + "\nadaptive = { kind = \"l0l1\", theta = 0.7 }");
   add("quartic d = 3, stochastic gradient_norm", "paths = 97\nsteps = 20", "kind = \"quartic\"\ndim = 3\nstart = 2.0",
       "", "count = 2", dsgd + "\nadaptive = { kind = \"gradient_norm\", c = 0.5, q = 1.3, stochastic = true }");
+  // Sums over the steps.
+  add("cosh d = 9, l0l1, sums", "paths = 97\nsteps = 20\ncheckpoints = 7", cosh, "scale = 0.2", "count = 3",
+      bernoulli + polynomial + "\nadaptive = { kind = \"l0l1\", theta = 1.9, L0 = 0.5, L1 = 1.0 }", bound("B5"));
+  add("quadratic d = 1, sums", "paths = 257\nsteps = 20", quadratic(1), "", "", dsgd, bound("B5"));
+  add("quadratic d = 130, sums", "paths = 65\nsteps = 8", quadratic(130), "affine = 0.2", "count = 2", dsgd,
+      bound("B5"));
+  add("quartic d = 3, t 1, sign, sums", "paths = 257\nsteps = 20", "kind = \"quartic\"\ndim = 3", t("1.0"),
+      "count = 3\nscale = [0.5, 1.0, 0.0]", sign + polynomial, bound("B6d"));
+  add("least_squares d = 9, gaussian, sign, sums", "paths = 97\nsteps = 12",
+      "kind = \"least_squares\"\ndim = 9\nrows = 23\nrank = 5", "", "count = 2", sign, bound("B6d"));
   // SDE models, of the curve above them.
   const auto model = [](const std::string& method, const std::string& kind, int substeps,
                         const std::string& more = "") {
@@ -1001,6 +1016,16 @@ std::vector<VerifyExperiment> verify_experiments() {
       "affine = 0.2", "", model(bernoulli, "hessian_aware", 3));
   add("model: hessian_aware of sign, quadratic d = 64, multivariate_t", "paths = 65\nsteps = 5", quadratic(64),
       multivariate, "count = 2", model(sign, "hessian_aware", 1));
+  const auto sums = [](const std::string& theorem) {
+    return "[[bound]]\ntheorem = \"" + theorem + "\"\ncurve = \"model\"\n";
+  };
+  add("model: curvature, quadratic d = 5, rand_k, sums", "paths = 70\nsteps = 10", quadratic(5), "", "count = 2",
+      model(rand_k(2) + polynomial, "curvature", 3, sums("B5")));
+  add("model: curvature, least_squares d = 9, sums", "paths = 70\nsteps = 6",
+      "kind = \"least_squares\"\ndim = 9\nrows = 23\nrank = 5", "", "count = 2",
+      model(bernoulli, "curvature", 2, sums("B5")));
+  add("model: curvature of sign, cosh d = 40, t 1, sums", "paths = 70\nsteps = 6",
+      "kind = \"cosh\"\ndim = 40\nstart = 0.5", t("1.0"), "count = 2", model(sign, "curvature", 2, sums("B6")));
   add("model: diverging", "paths = 97\nsteps = 20\nlimit = 1e6", "kind = \"quartic\"\ndim = 3", "scale = 3.0",
       "count = 2", model("method = \"dsgd\"\neta = 0.2", "first_order", 1));
   // Of methods with adaptive factors and each schedule.
