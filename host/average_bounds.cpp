@@ -328,6 +328,18 @@ double guarantee_ends(const CurveConfig& config, const Objective& objective) {
   return (2.0 / (eta * second_moment_factor(config, objective.config().dim)) - L0) / L1;
 }
 
+std::string guarantee_note(const CurveConfig& config, const Objective& objective) {
+  const bool covered = !config.model && config.method <= MethodKind::dcsgd &&
+                       config.adaptive.kind == AdaptiveKind::none && !objective.constants().L.value;
+  if (!covered || !std::isfinite(worker_means(config, objective.config().dim).omega)) return "";
+  const double ends = guarantee_ends(config, objective);
+  if (!std::isfinite(ends)) return "";
+  return fmt::format(
+      "nothing normalises the step: f is guaranteed to fall on average only where |grad f| < G_c = (2/(eta K) - L0)/L1 "
+      "= {:.6g} (B5; at the start |grad f| = {:.6g})",
+      ends, gradient_norm_at_start(objective));
+}
+
 SumsNeeded sums_needed(const std::string& theorem, const CurveConfig& config, const Objective& objective) {
   SumsNeeded needed;
   const bool signs = theorem == "B6" || theorem == "B6d";

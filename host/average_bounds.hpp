@@ -13,5 +13,7 @@ void evaluate_average_bound(BoundValue& bound, const CurveConfig& config, const 
 /// G_c = (2/(eta K) - L0)/L1 (theory B5): where a step eta that no factor shortens guarantees nothing any more, as |H|
 /// may be 2/(eta K) there. Infinite where L1 = 0, NaN where no (L0, L1) is known.
 double guarantee_ends(const CurveConfig& config, const Objective& objective);
+/// What to know about a method whose step nothing normalises on an objective that is not L-smooth; empty elsewhere.
+std::string guarantee_note(const CurveConfig& config, const Objective& objective);
 
 }  // namespace pathbound

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 
+#include "host/average_bounds.hpp"
 #include "host/bounds.hpp"
 #include "host/laws.hpp"
 #include "host/step_size.hpp"
@@ -976,6 +977,7 @@ Curve make_curve(const CurveConfig& config, const Objective& objective, const Si
   curve.variance_doubtful = !moments.variance_exists;
   if (curve.variance_doubtful) curve.variance_reason = moments.reason;
   if (!moments.reason.empty()) curve.notes.push_back(moments.reason);
+  if (const std::string note = guarantee_note(config, objective); !note.empty()) curve.notes.push_back(note);
 
   // time: one pass over the steps, with a compensated sum.
   if (is_constant(config.schedule)) {

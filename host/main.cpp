@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "host/average_bounds.hpp"
 #include "host/engine.hpp"
 #include "host/program.hpp"
 #include "host/shipped.hpp"
@@ -246,6 +247,8 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
         device_bytes = std::max(device_bytes, static_cast<double>(device_plan.bytes));
         const MomentReport moments = moments_of(curve, objective);
         if (!moments.reason.empty()) print(fmt::format("    {}\n", moments.reason));
+        if (const std::string note = guarantee_note(curve, objective); !note.empty())
+          print(fmt::format("    {}\n", note));
       }
       for (const BoundConfig& bound : experiment.bounds) {
         const CurveConfig* curve = find_curve(experiment, bound.curve);
