@@ -618,9 +618,8 @@ class DeviceRun {
                       first = static_cast<std::size_t>(slot.first_record);
     int low = histogram_bins, high = -1;
     for (std::size_t c = 0; c < n; ++c) {
-      const Record r = RecordTable::read(RecordTable::fields_of(host_), [&](int field) {
-        return slot.roots[static_cast<std::size_t>(field) * n + c];
-      });
+      const Record r =
+          RecordTable::read(RecordTable::fields_of(host_), slot.roots.data() + c, static_cast<std::int64_t>(n));
       records_[first + c] = r;
       if (r.finite == 0) continue;
       low = std::min(low, histogram_bin(static_cast<float>(r.min)));

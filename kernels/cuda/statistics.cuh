@@ -23,19 +23,18 @@ struct RecordTable {
     return spec.sums != SumKind::none || spec.track_smoothness ? all : common;
   }
   __host__ __device__ std::int64_t size() const { return fields * records * nodes; }
-  /// The record whose field f is word(f).
-  template <class Word>
-  static __host__ __device__ Record read(int fields, Word&& word) {
+  /// The record whose field f is at[f * stride].
+  static __host__ __device__ Record read(int fields, const std::uint64_t* at, std::int64_t stride) {
     Record r;
     double* const numbers[all - 1] = {
         &r.sum,    &r.m2,     &r.m3,    &r.min,  &r.max,  &r.grad_norm_sum, &r.max_grad,  &r.max_grad_so_far,
         &r.pl_min, &r.pl_max, &r.sum_y, &r.m2_y, &r.m3_y, &r.sum_t,         &r.smoothness};
-    r.finite = word(0);
+    r.finite = at[0];
     PATHBOUND_UNROLL
-    for (int f = 1; f < common; ++f) *numbers[f - 1] = from_bits<double>(word(f));
+    for (int f = 1; f < common; ++f) *numbers[f - 1] = from_bits<double>(at[f * stride]);
     if (fields == common) return r;
     PATHBOUND_UNROLL
-    for (int f = common; f < all; ++f) *numbers[f - 1] = from_bits<double>(word(f));
+    for (int f = common; f < all; ++f) *numbers[f - 1] = from_bits<double>(at[f * stride]);
     return r;
   }
 #if defined(__CUDACC__)
@@ -55,7 +54,7 @@ struct RecordTable {
   __device__ __forceinline__ Record load(std::int64_t checkpoint, std::int64_t node) const {
     const std::uint64_t* at = words + checkpoint * nodes + node;
     const std::int64_t stride = records * nodes;
-    return read(fields, [&](int f) { return at[f * stride]; });
+    return read(fields, at, stride);
   }
 #endif
 };
