@@ -204,9 +204,10 @@ class Evaluation {
     if (std::isfinite(G)) number("c", mean_sign(G));
     if (alike_ && config_.workers.scale[0] > 0.0)
       number("Y", G * std::sqrt(config_.workers.batch[0]) / config_.workers.scale[0]);
+    const std::string product = fmt::format("eta {}L1 d = {:.6g}", iterates ? "R " : "", condition);
     check(std::isfinite(G), "eta L1 d <= c",
-          fmt::format("eta {}L1 d = {:.6g} {} c = 2 Xi(Y) with Y of G = {:.6g}, the smallest for which it is",
-                      iterates ? "R " : "", condition, std::isfinite(G) ? "<=" : "is above every", G));
+          std::isfinite(G) ? fmt::format("{} <= c = mean 2 Xi(G/s_i) from G = {:.6g} on", product, G)
+                           : fmt::format("{}, and c = mean 2 Xi(G/s_i) is below 1 for every G", product));
     if (!v_.applicable()) return;
 
     const double d = d_;
