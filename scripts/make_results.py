@@ -30,6 +30,7 @@ KINDS = {"claim": "Claim", "first_experiment": "First experiment", "next_check":
          "open_question": "Open question", "limitation": "Limitation", "question": "Question"}
 DIGITS = 5  # significant, of numbers in figures and answers
 MOST_POINTS = 240  # of a series
+OVERVIEW_ANSWERS = 3  # of a question, at the top of the page
 
 # The colours of the report (host/report_template.html).
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#30363d"]
@@ -334,7 +335,10 @@ def make_page(sources, questions, results, partial):
         if problems:
             continue
         sections += question_section(question, sources, found, figures)
-        said = "; ".join(dict.fromkeys(answer["answer"] for answer in found)) or "not answered here"
+        all_said = list(dict.fromkeys(textwrap.shorten(answer["answer"], 90, placeholder=" ...") for answer in found))
+        said = "; ".join(all_said[:OVERVIEW_ANSWERS]) or "not answered here"
+        if len(all_said) > OVERVIEW_ANSWERS:
+            said += f"; {len(all_said) - OVERVIEW_ANSWERS} more"
         overview.append(f"| [{question['title']}](#{question['id']}) | {KINDS[question['kind']].lower()} | {cell(said)} |")
     problems += [f"answer {answer['id']} belongs to no question of docs/questions.toml" for answer in answers
                  if answer["id"] not in used]
