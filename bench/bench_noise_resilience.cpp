@@ -23,7 +23,7 @@ using namespace pathbound::stationary;
 
 namespace {
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+constexpr double nan = std::numeric_limits<double>::quiet_NaN(), infinite = std::numeric_limits<double>::infinity();
 
 // The setting: an anisotropic quadratic, so long a run that the start does not matter but where noise makes signs slow.
 constexpr int dim = 4, workers = 4, keep = 2;
@@ -39,8 +39,9 @@ constexpr int most_tests = 1000;  ///< that a full run makes at most
 constexpr double shown_alpha = 0.01;
 /// Levels of DSignSGD are linear in sigma up to a departure that falls with sigma; slopes are fitted where it is below.
 constexpr double linear_within = 0.05;
-/// DNSGD and clipping have no exact level here: their slopes may be this far from 1.
-constexpr double near_one = 0.05;
+/// DNSGD and clipping have no exact level here: their slopes may be this far from 1, fitted where a step undoes at most
+/// 1/25 of a deviation and 1% of the start is left.
+constexpr double near_one = 0.05, most_undone = 1.0 / 25, start_left = 0.01;
 
 std::vector<double> spectrum() {
   std::vector<double> h;
@@ -185,13 +186,13 @@ struct Slope {
   bool of_means = false;
   double from = nan, to = nan;
 };
-Slope slope_of(const Grid& grid, int m, std::size_t l, bool of_means, double from, double alpha) {
+Slope slope_of(const Grid& grid, int m, std::size_t l, bool of_means, double from, double to, double alpha) {
   std::vector<double> x, y, error, exact;
   Slope out;
   out.of_means = of_means;
   for (std::size_t s = 0; s < grid.sigma.size(); ++s) {
     const auto cell = grid.cells.find({static_cast<std::size_t>(m), l, s});
-    if (cell == grid.cells.end() || grid.sigma[s] < from) continue;
+    if (cell == grid.cells.end() || grid.sigma[s] < from || grid.sigma[s] > to) continue;
     const Simulated& sim = cell->second.simulated;
     if (!of_means && !std::isfinite(sim.quantile(3))) continue;  // too many paths are lost
     if (out.points++ == 0) out.from = grid.sigma[s];
@@ -416,7 +417,7 @@ class Judge {
   }
   /// x_K - (product) x_0 is linear in the noise, given the compressors' choices: S scales with sigma^2 in law.
   void slope_two(std::size_t l, int m, bool of_means) {
-    const Slope slope = slope_of(grid_, m, l, of_means, 0.0, family_.alpha());
+    const Slope slope = slope_of(grid_, m, l, of_means, 0.0, infinite, family_.alpha());
     if (slope.points < 3) return;
     const bool met = family_.within(slope.value - 2.0, slope.half);
     add_slope(l, m, slope, "2", met);
@@ -433,8 +434,14 @@ class Judge {
   void slope_one(std::size_t l, int m) {
     const bool sign = m == dsignsgd;
     const LawSpec& law = grid_.spec[l];
-    const double from = sign ? linear_from(law) : 3.0;
-    const Slope slope = slope_of(grid_, m, l, true, from, family_.alpha());
+    double from = linear_from(law), to = infinite;
+    if (!sign) {
+      const double rate = eta * independent_direction_slope(law, dim, m == dnsgd_server ? workers : 1);
+      from = rate * h_max / most_undone;
+      if (m == clipped) from = std::max(from, 3.0 * clip);  // noise beyond c
+      to = -2.0 * rate * h_min * static_cast<double>(steps) / std::log(start_left);
+    }
+    const Slope slope = slope_of(grid_, m, l, true, from, to, family_.alpha());
     if (slope.points < 3) return;
     bool met = false;
     if (sign) {

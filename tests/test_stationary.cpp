@@ -117,6 +117,33 @@ TEST(Stationary, DirectionsByTheNoncentralChi) {
   }
 }
 
+TEST(Stationary, DirectionsOfIndependentCoordinates) {
+  // Independent normal coordinates are isotropic.
+  for (const int d : {4, 8}) {
+    EXPECT_NEAR(independent_direction_slope(gaussian, d, 1), direction_slope(gaussian, d), 1e-3);
+    EXPECT_NEAR(independent_direction_slope(gaussian, d, 9), 3.0 * direction_slope(gaussian, d), 3e-3);
+  }
+  // The mean of N stable draws is one draw, shrunk.
+  for (const double alpha : {0.7, 1.5}) {
+    const double one = independent_direction_slope(stable(alpha), 4, 1);
+    EXPECT_NEAR(independent_direction_slope(stable(alpha), 4, 4) * *stable_shrink(stable(alpha), 4), one, 0.02 * one);
+  }
+  // E 1/|zeta| of Laplace noise by sampling; 5.5 standard errors.
+  std::mt19937_64 random(3);
+  std::exponential_distribution<double> size;
+  const int n = 100000;
+  double sum = 0.0, square = 0.0;
+  for (int i = 0; i < n; ++i) {
+    double r = 0.0;
+    for (int j = 0; j < 4; ++j) r += std::pow(size(random), 2);
+    sum += 0.75 / std::sqrt(r);
+    square += 0.5625 / r;
+  }
+  const double mean = sum / n;
+  EXPECT_TRUE(
+      stat::near(mean, independent_direction_slope(laplace, 4, 1), std::sqrt((square / n - mean * mean) / n), 1e-3));
+}
+
 TEST(Stationary, CharacteristicFunctionsGiveTheLawsBack) {
   for (const LawSpec& law : {student(3.0), student(2.0), student(0.6), logistic, contaminated}) {
     const MeanLaw one(law, 1), four(law, 4);
