@@ -82,7 +82,7 @@ class PlainSpace {
     EXPECT_NE(x, out);
     pathbound::hessian_diagonal<R>(spec_.objective, x, 1, out, scratch_.data());
   }
-  void track(const Vector& g) { tracked.assign(g, g + spec_.objective.dim); }
+  void track(const Vector&, const Vector& g, R) { tracked.assign(g, g + spec_.objective.dim); }
 
   std::vector<R> tracked;  ///< the gradient last handed to track()
 
