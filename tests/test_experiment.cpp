@@ -1189,8 +1189,8 @@ std::vector<Bad> bad_inputs() {
         "of method = \"dsignsgd\" send signs only"}},
       {with("{ kind = \"none\" }", "{ }"), {":30: key 'curve.dcsgd.adaptive.kind' is missing"}},
       // Bounds.
-      {with("\"B3\"", "\"B5\""),
-       {":33: key 'bound.B5.theorem' = \"B5\": must be one of B3, B3p (or B3'), B3c, B3d, B4, B4Y, B4d"}},
+      {with("\"B3\"", "\"B7\""),
+       {":33: key 'bound.B7.theorem' = \"B7\": must be one of B3, B3p (or B3'), B3c, B3d, B4, B4Y, B4d, B5, B6, B6d"}},
       {with("theorem = \"B3\"", ""), {":32: key 'bound.1.theorem' is missing"}},
       {with("curve = \"dcsgd\"", "curve = \"dcsdg\""),
        {":34: key 'bound.B3.curve' = \"dcsdg\": must be the name of a curve; did you mean 'dcsgd'?; curves here: "
