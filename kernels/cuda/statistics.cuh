@@ -39,17 +39,24 @@ struct RecordTable {
   }
 #if defined(__CUDACC__)
   __device__ __forceinline__ void store(std::int64_t checkpoint, std::int64_t node, const Record& r) const {
+    store_common(checkpoint, node, r);
+    if (fields != common) store_sums(checkpoint, node, r);
+  }
+  __device__ __forceinline__ void store_common(std::int64_t checkpoint, std::int64_t node, const Record& r) const {
     std::uint64_t* at = words + checkpoint * nodes + node;
     const std::int64_t stride = records * nodes;
-    const double values[all - 1] = {
-        r.sum,    r.m2,     r.m3,    r.min,  r.max,  r.grad_norm_sum, r.max_grad,  r.max_grad_so_far,
-        r.pl_min, r.pl_max, r.sum_y, r.m2_y, r.m3_y, r.sum_t,         r.smoothness};
+    const double values[common - 1] = {
+        r.sum, r.m2, r.m3, r.min, r.max, r.grad_norm_sum, r.max_grad, r.max_grad_so_far, r.pl_min, r.pl_max};
     at[0] = r.finite;
 #pragma unroll
     for (int f = 1; f < common; ++f) at[f * stride] = as_bits(values[f - 1]);
-    if (fields == common) return;
+  }
+  __device__ __forceinline__ void store_sums(std::int64_t checkpoint, std::int64_t node, const Record& r) const {
+    std::uint64_t* at = words + checkpoint * nodes + node;
+    const std::int64_t stride = records * nodes;
+    const double values[all - common] = {r.sum_y, r.m2_y, r.m3_y, r.sum_t, r.smoothness};
 #pragma unroll
-    for (int f = common; f < all; ++f) at[f * stride] = as_bits(values[f - 1]);
+    for (int f = common; f < all; ++f) at[f * stride] = as_bits(values[f - common]);
   }
   __device__ __forceinline__ Record load(std::int64_t checkpoint, std::int64_t node) const {
     const std::uint64_t* at = words + checkpoint * nodes + node;
@@ -194,6 +201,9 @@ __global__ void __launch_bounds__(statistics_threads)
     for (int i = 0; i < 32; ++i)
       if (((present >> i) & 1u) != 0) r.max_grad_so_far = max(static_cast<double>(so_far(i)), r.max_grad_so_far);
   }
+  // Stored before the sums begin: together they would not fit the registers.
+  if (exists) table.store_common(checkpoint, first + lane, r);
+  if (table.fields == RecordTable::common) return;
   if (spec.sums != SumKind::none) {
     const auto counted = [&](int i) { return ((alive >> i) & 1u) != 0; };
     {
@@ -221,7 +231,7 @@ __global__ void __launch_bounds__(statistics_threads)
     for (int i = 0; i < 32; ++i)
       if (((present >> i) & 1u) != 0) r.smoothness = max(ratio(i), r.smoothness);
   }
-  if (exists) table.store(checkpoint, first + lane, r);
+  if (exists) table.store_sums(checkpoint, first + lane, r);
 }
 
 /// One level of the tree: node i of every checkpoint becomes the sum of nodes 2 i and 2 i + 1 of the level below.
