@@ -335,7 +335,7 @@ class Calls(Case):
             self.assertRegex(done.out, r"first failure: .* on device 0")
 
         self.each(verify, (("launch@10=cudaErrorIllegalAddress", "passed", "FAILED", "FAILED"),
-                           ("cudaMalloc@2,device_lost@50", "FAILED", "passed", "FAILED")))
+                           ("cudaMalloc@2,device_lost@58", "FAILED", "passed", "FAILED")))
 
     def test_a_kernel_that_never_ends(self):
         """A display's watchdog ends it."""
