@@ -353,7 +353,7 @@ double memory_estimate(const Experiment& experiment, int threads) {
     const double real = experiment.precision == Precision::double_ ? 8.0 : 4.0;
     const double dim = experiment.objective.dim;
     // Histogram pages touched (two a record, seen in practice) and bins waiting, records of the tree, rows of a block.
-    const double vectors = curve.model ? 16.0 : 4.0;
+    const double vectors = curve.model ? 16.0 : 7.0;
     const double per_thread = records * (8192.0 + 2048.0 + 24.0 * sizeof(Record)) +
                               32.0 * (real * (vectors * dim + 2.0 * experiment.objective.rows) + 8.0 * dim);
     const double blocks = std::ceil(static_cast<double>(curve.paths) / block_paths);

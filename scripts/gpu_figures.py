@@ -132,7 +132,7 @@ def kernel_names():
 def name_of(kernel, names):
     """Name of a kernel and threads of its block; None when it is not ours."""
     if "::static_kernel<" in kernel and "pathbound::" in kernel:  # CUB's loop around a function object of ours
-        return re.search(r"pathbound::cuda::(\w+(?:<\w+>)?)", kernel).group(1), 256
+        return re.search(r"pathbound::cuda::(\w+(?:<(?:\(bool\))?\w+>)?)", kernel).group(1), 256
     if not re.match(r"(void )?pathbound::", kernel):
         return None
     plain = re.match(r"\w+(?:<.*?>(?=\())?", short(kernel)).group()

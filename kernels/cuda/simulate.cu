@@ -577,8 +577,14 @@ class DeviceRun {
       if (level.nodes == 1) break;
       const RecordTable above{tables_[(l + 1) & 1].data(), (level.nodes + 1) / 2, records, level.fields};
       check_thrust("merging records", [&] {
-        thrust::for_each_n(thrust::cuda::par_nosync.on(stream), thrust::counting_iterator<std::int64_t>(0),
-                           records * above.nodes, MergeLevel{level, above});
+        const auto merge_all = [&](const auto& merge_one) {
+          thrust::for_each_n(thrust::cuda::par_nosync.on(stream), thrust::counting_iterator<std::int64_t>(0),
+                             records * above.nodes, merge_one);
+        };
+        if (level.fields == RecordTable::common)
+          merge_all(MergeLevel<false>{level, above});
+        else
+          merge_all(MergeLevel<true>{level, above});
       });
       level = above;
       ++slot.merges;

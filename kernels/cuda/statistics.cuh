@@ -38,10 +38,6 @@ struct RecordTable {
     return r;
   }
 #if defined(__CUDACC__)
-  __device__ __forceinline__ void store(std::int64_t checkpoint, std::int64_t node, const Record& r) const {
-    store_common(checkpoint, node, r);
-    if (fields != common) store_sums(checkpoint, node, r);
-  }
   __device__ __forceinline__ void store_common(std::int64_t checkpoint, std::int64_t node, const Record& r) const {
     std::uint64_t* at = words + checkpoint * nodes + node;
     const std::int64_t stride = records * nodes;
@@ -58,10 +54,9 @@ struct RecordTable {
 #pragma unroll
     for (int f = common; f < all; ++f) at[f * stride] = as_bits(values[f - common]);
   }
+  template <bool sums>
   __device__ __forceinline__ Record load(std::int64_t checkpoint, std::int64_t node) const {
-    const std::uint64_t* at = words + checkpoint * nodes + node;
-    const std::int64_t stride = records * nodes;
-    return read(fields, at, stride);
+    return read(sums ? all : common, words + checkpoint * nodes + node, records * nodes);
   }
 #endif
 };
@@ -234,14 +229,17 @@ __global__ void __launch_bounds__(statistics_threads)
   if (exists) table.store_sums(checkpoint, first + lane, r);
 }
 
-/// One level of the tree: node i of every checkpoint becomes the sum of nodes 2 i and 2 i + 1 of the level below.
+/// One level of the tree: node i of every checkpoint becomes the sum of nodes 2 i and 2 i + 1 of the level below. sums:
+/// of tables with all fields.
+template <bool sums>
 struct MergeLevel {
   RecordTable below, above;
   __device__ __forceinline__ void operator()(std::int64_t i) const {
     const std::int64_t checkpoint = i / above.nodes, node = i % above.nodes;
-    Record r = below.load(checkpoint, 2 * node);
-    if (2 * node + 1 < below.nodes) merge(r, below.load(checkpoint, 2 * node + 1));
-    above.store(checkpoint, node, r);
+    Record r = below.load<sums>(checkpoint, 2 * node);
+    if (2 * node + 1 < below.nodes) merge(r, below.load<sums>(checkpoint, 2 * node + 1));
+    above.store_common(checkpoint, node, r);
+    if constexpr (sums) above.store_sums(checkpoint, node, r);
   }
 };
 
