@@ -750,7 +750,8 @@ TEST(Registry, KnowsEveryBoundItsAliasAndItsObject) {
   ASSERT_EQ(bound_registry().size(), 10u);
   const Objective objective(quadratic({1.0}));
   for (const auto& info : bound_registry()) {
-    const auto config = method(info.theorem[1] == '3' || info.theorem[1] == '5' ? MethodKind::dsgd : MethodKind::dsignsgd, 0.1, 1, 1.0, 3);
+    const auto config = method(
+        info.theorem[1] == '3' || info.theorem[1] == '5' ? MethodKind::dsgd : MethodKind::dsignsgd, 0.1, 1, 1.0, 3);
     const auto b = evaluate_bound(info.theorem, config, objective, empty_curve(config, 1.0));
     EXPECT_EQ(b.theorem, info.theorem);
     EXPECT_EQ(b.speaks_of, info.speaks_of);
