@@ -19,12 +19,11 @@
 #include "host/figures.hpp"
 #include "host/program.hpp"
 #include "host/shipped.hpp"
-#include "host/version.hpp"
 
 namespace pathbound {
 
 /// One curve of an experiment, simulated. Records stand at the experiment's checkpoints.
-struct Simulated {
+struct SimulatedCurve {
   Experiment experiment;
   SimResult result;
 
@@ -51,8 +50,8 @@ class Bench {
   const RunOptions& machine() const { return machine_; }
   const Performance& performance() const { return performance_; }
 
-  Simulated operator()(const std::string& toml, const std::string& name) {
-    Simulated out{parse_experiment(toml, name), {}};
+  SimulatedCurve operator()(const std::string& toml, const std::string& name) {
+    SimulatedCurve out{parse_experiment(toml, name), {}};
     const Objective objective(out.experiment.objective);
     validate(out.experiment, objective);
     out.result = simulate(out.experiment, out.curve(), objective, machine_);
@@ -106,13 +105,7 @@ inline int finish(const BenchmarkArguments& options, const Bench& bench, BenchRe
   const bool met = std::all_of(report.answers.begin(), report.answers.end(), [](const Answer& a) { return a.met; });
   report.performance = bench.performance();
   const RunOptions& machine = bench.machine();
-  const bool cuda = machine.backend == Backend::cuda;
-  report.environment = {version(),
-                        commit(),
-                        name_of(machine.backend),
-                        cuda ? describe(find_devices(machine.devices)) : "cpu",
-                        name_of(machine.isa),
-                        thread_count(machine.threads)};
+  report.environment = environment_of(machine);
   for (const Table& table : report.tables) print(table_text(table) + "\n");
   print(table_text(answers_table(report.answers)) + "\n");
   const auto failed =

@@ -135,14 +135,14 @@ class Laboratory {
  public:
   Laboratory(const RunOptions& machine, bool is_quick) : bench(machine), quick(is_quick) {}
 
-  Simulated operator()(Setup setup, const std::string& name) {
+  SimulatedCurve operator()(Setup setup, const std::string& name) {
     setup.seed = ++seed_;  // every run has its own: they are independent
     return bench(text_of(setup), name);
   }
   /// The same seed for several runs: they share the gradient noise.
-  std::vector<Simulated> together(std::vector<Setup> setups, const std::string& name) {
+  std::vector<SimulatedCurve> together(std::vector<Setup> setups, const std::string& name) {
     ++seed_;
-    std::vector<Simulated> out;
+    std::vector<SimulatedCurve> out;
     for (Setup& setup : setups) {
       setup.seed = seed_;
       out.push_back(bench(text_of(setup), name));
@@ -310,7 +310,7 @@ Grid survival_grid(Laboratory& laboratory, const Problem& problem, bool compress
       Setup setup{objective_of(problem), start, "scale = 1.0", workers, curve_of(variant, problem.eta, compressed)};
       setup.paths = laboratory.paths(4096, 128);
       setup.steps = steps;
-      const Simulated run = laboratory(setup, variant.name);
+      const SimulatedCurve run = laboratory(setup, variant.name);
       grid[variant.name].push_back({run.survival(), run.median(), run.end().finite, run.experiment.paths});
     }
   }
@@ -404,7 +404,7 @@ void survival(Laboratory& laboratory) {
                   curve_of(variants().front(), problem.eta, true)};
       setup.paths = laboratory.paths(65536, 4096);
       setup.steps = steps;
-      const Simulated run = laboratory(setup, "compressed");
+      const SimulatedCurve run = laboratory(setup, "compressed");
       const double u2 = problem.eta * start * start, n = run.paths(), count = static_cast<double>(run.end().finite);
       const Bracket exact = compressed_quartic_survival(u2, keep, workers, 16);
       const auto [low, high] = share_interval(count, n, laboratory.family.alpha());
@@ -621,7 +621,7 @@ void signs(Laboratory& laboratory) {
         setup.paths = laboratory.paths(8192, 512);
         setup.steps = end;
         setup.records = records;
-        const Simulated run = laboratory(setup, "signs");
+        const SimulatedCurve run = laboratory(setup, "signs");
         const auto mean_at = [&](std::size_t i) {
           const Record& r = run.result.records[i];
           const double paths = static_cast<double>(r.finite);
@@ -732,7 +732,7 @@ void heavy_tails(Laboratory& laboratory) {
       setup.paths = laboratory.paths(65536, 8192);
       setup.steps = end;
       setup.records = records;
-      const Simulated run = laboratory(setup, variant.name);
+      const SimulatedCurve run = laboratory(setup, variant.name);
       std::vector<double> exact, k;
       for (std::size_t i = 1; i < records.size(); ++i) {
         std::vector<double> sizes;
@@ -763,7 +763,7 @@ void heavy_tails(Laboratory& laboratory) {
     setup.paths = laboratory.paths(65536, 8192);
     setup.steps = end;
     setup.records = records;
-    const Simulated sign = laboratory(setup, "signs");
+    const SimulatedCurve sign = laboratory(setup, "signs");
     std::vector<double> k;
     for (std::size_t i = 1; i < records.size(); ++i) k.push_back(static_cast<double>(records[i]));
     shown.series.push_back(line("DSignSGD, eta/sqrt(k+1)", k,
@@ -798,7 +798,7 @@ void heavy_tails(Laboratory& laboratory) {
       setup.paths = laboratory.paths(16384, 2048);
       setup.steps = end;
       setup.records = records;
-      const Simulated run = laboratory(setup, variant.name);
+      const SimulatedCurve run = laboratory(setup, variant.name);
       std::vector<double> k, alive, bound;
       for (std::size_t i = 1; i < records.size(); ++i) {
         std::vector<double> sizes;
@@ -1124,7 +1124,7 @@ void degree(Laboratory& laboratory) {
                       curve(land.eta, q, noise.compressed)};
           setup.paths = laboratory.paths(2048, 128);
           setup.steps = land.steps;
-          const Simulated run = laboratory(setup, "degree");
+          const SimulatedCurve run = laboratory(setup, "degree");
           const double count = static_cast<double>(run.end().finite), n = run.paths();
           shares.push_back(count / n);
           row.push_back(fmt::format("{:.3g}", count / n));
@@ -1252,7 +1252,8 @@ void clipping(Laboratory& laboratory) {
     }
     return laboratory.together(std::move(setups), "clipping");
   };
-  const auto figure_of = [&](const std::string& title, const std::string& law, const std::vector<Simulated>& runs) {
+  const auto figure_of = [&](const std::string& title, const std::string& law,
+                             const std::vector<SimulatedCurve>& runs) {
     Figure shown =
         figure(title,
                fmt::format("Median of S on cosh x - 1 from x0 = {:g}; eta = {}, c = {:g}, N = {}, sigma = 1, {}.",
@@ -1266,7 +1267,7 @@ void clipping(Laboratory& laboratory) {
   show_progress("clipping ...");
   const std::string light = "Clipping and normalisation under Gaussian noise",
                     heavy = "Clipping and normalisation under Cauchy noise";
-  const std::vector<Simulated> gaussian = runs_of("law = \"gaussian\"");
+  const std::vector<SimulatedCurve> gaussian = runs_of("law = \"gaussian\"");
   figure_of(light, "Gaussian", gaussian);
   for (const std::size_t m : {std::size_t{2}, std::size_t{1}}) {
     // Groups of paths share their noise: their differences are what is tested.
@@ -1299,7 +1300,7 @@ void clipping(Laboratory& laboratory) {
                   fmt::format("yes: S = 1 after {:.0f} steps against {:.0f}", fast, slow), light);
     number(laboratory, answer, "E S at the end over the ideal scheduler's, minus 1; margin 0.1", e);
   }
-  const std::vector<Simulated> cauchy = runs_of("law = \"student_t\"\nnu = 1.0");
+  const std::vector<SimulatedCurve> cauchy = runs_of("law = \"student_t\"\nnu = 1.0");
   figure_of(heavy, "Cauchy", cauchy);
   for (const std::size_t m : {std::size_t{2}, std::size_t{1}}) {
     // Far above the error of a median of so many paths, 2% or so.
@@ -1354,7 +1355,7 @@ void tradeoff(Laboratory& laboratory) {
         s.paths = laboratory.paths(65536, 16384);
         s.steps = 300;
         s.records = every_step(300);
-        const Simulated run = laboratory(s, "speed");
+        const SimulatedCurve run = laboratory(s, "speed");
         const std::vector<double> k = doubles(s.records);
         std::vector<double> mean;
         for (const Record& r : run.result.records) mean.push_back(r.sum / static_cast<double>(r.finite));
@@ -1417,7 +1418,7 @@ void tradeoff(Laboratory& laboratory) {
                 fmt::format("{}eta = {:.17g}\n", method.toml, std::ldexp(1.0, e))};
         s.paths = laboratory.paths(1024, 256);
         s.steps = length;
-        const Simulated run = laboratory(s, method.name);
+        const SimulatedCurve run = laboratory(s, method.name);
         count += run.median() <= target ? 1.0 : 0.0;
       }
       octaves[method.name].push_back(count);

@@ -17,7 +17,6 @@
 #include "host/figures.hpp"
 #include "host/program.hpp"
 #include "host/shipped.hpp"
-#include "host/version.hpp"
 
 namespace fs = std::filesystem;
 using namespace pathbound;
@@ -397,13 +396,7 @@ int run(const Options& options) {
     BenchReport report;
     report.title = options.quick ? "Bounds against simulations (quick)" : "Bounds against simulations";
     report.summary = said;
-    const bool cuda = machine.backend == Backend::cuda;
-    report.environment = {version(),
-                          commit(),
-                          name_of(machine.backend),
-                          cuda ? describe(find_devices(machine.devices)) : "cpu",
-                          name_of(machine.isa),
-                          thread_count(machine.threads)};
+    report.environment = environment_of(machine);
     report.answers = answers;
     report.tables = {judged_table(judged)};
     report.figures = {bounds_figure(judged, false), bounds_figure(judged, true)};

@@ -87,7 +87,7 @@ constexpr std::array<MethodCase, n_methods> methods = {{
 }};
 
 struct Cell {
-  Simulated simulated;
+  SimulatedCurve simulated;
   Moments exact;            ///< DSignSGD
   double exact_mean = nan;  ///< where E S is known
 };
@@ -172,7 +172,7 @@ Grid measure(const BenchmarkArguments& options, Bench& bench) {
 
 /// The standard error of a median, from the quartiles: its density is about half of the paths over their distance in
 /// log S, at least for one peak between them; bins of the histogram are at most 1/64 wide.
-double median_error(const Simulated& s) {
+double median_error(const SimulatedCurve& s) {
   const double spread = std::log(s.quantile(3) / s.quantile(1)) / std::sqrt(s.paths());
   return s.median() * std::hypot(spread, 1.0 / 64.0 / std::sqrt(12.0));
 }
@@ -193,7 +193,7 @@ Slope slope_of(const Grid& grid, int m, std::size_t l, bool of_means, double fro
   for (std::size_t s = 0; s < grid.sigma.size(); ++s) {
     const auto cell = grid.cells.find({static_cast<std::size_t>(m), l, s});
     if (cell == grid.cells.end() || grid.sigma[s] < from || grid.sigma[s] > to) continue;
-    const Simulated& sim = cell->second.simulated;
+    const SimulatedCurve& sim = cell->second.simulated;
     if (!of_means && !std::isfinite(sim.quantile(3))) continue;  // too many paths are lost
     if (out.points++ == 0) out.from = grid.sigma[s];
     out.to = grid.sigma[s];
@@ -303,7 +303,7 @@ class Judge {
         return p;
       };
       const double low = at_most(limit / dim), high = at_most(limit);
-      const Simulated& sim = grid_.at(dsgd, l, s).simulated;
+      const SimulatedCurve& sim = grid_.at(dsgd, l, s).simulated;
       const double kept = static_cast<double>(sim.end().finite);
       const auto interval = share_interval(kept, sim.paths(), family_.alpha());
       // Inside of the bracket, as far as the paths can tell.
@@ -371,7 +371,7 @@ class Judge {
     int n = 0, right = 0;
     for (std::size_t l = 0; l < grid_.law.size(); ++l)
       for (int m = 0; m < n_methods; ++m) {
-        const Simulated& sim = grid_.at(m, l, grid_.sigma.size() - 1).simulated;
+        const SimulatedCurve& sim = grid_.at(m, l, grid_.sigma.size() - 1).simulated;
         const MomentReport moments = moments_of(sim.curve(), Objective(sim.experiment.objective));
         const bool exists =
             methods[static_cast<std::size_t>(m)].bounded || std::isfinite(noise_variance(grid_.spec[l]));
@@ -538,7 +538,7 @@ Table survival_table(const Grid& grid) {
   table.header = {"law", "method", "survive", "5%", "median", "95%", "mean"};
   for (std::size_t l = 0; l < grid.law.size(); ++l)
     for (int m = 0; m < n_methods; ++m) {
-      const Simulated& sim = grid.at(m, l, s).simulated;
+      const SimulatedCurve& sim = grid.at(m, l, s).simulated;
       const auto number = [](double v) { return std::isfinite(v) ? fmt::format("{:.4g}", v) : std::string("-"); };
       const bool exists = moments_of(sim.curve(), Objective(sim.experiment.objective)).mean_exists;
       table.rows.push_back({m == 0 ? std::string(grid.law[l]->name) : "",
@@ -555,7 +555,7 @@ FigureSeries series_of(const Grid& grid, int m, std::size_t l, const std::string
   for (std::size_t s = 0; s < grid.sigma.size(); ++s) {
     const auto cell = grid.cells.find({static_cast<std::size_t>(m), l, s});
     if (cell == grid.cells.end()) continue;
-    const Simulated& sim = cell->second.simulated;
+    const SimulatedCurve& sim = cell->second.simulated;
     series.x.push_back(grid.sigma[s]);
     if (of_means) {
       const double half = normal_quantile(shown_alpha) * sim.standard_error();
@@ -615,7 +615,7 @@ std::vector<Figure> figures_of(const Grid& grid) {
       series.dashed = s != grid.sigma.size() - 1;
       for (std::size_t l = 0; l < grid.law.size(); ++l) {
         if (!grid.law[l]->student) continue;
-        const Simulated& sim = grid.at(m, l, s).simulated;
+        const SimulatedCurve& sim = grid.at(m, l, s).simulated;
         const auto interval = share_interval(static_cast<double>(sim.end().finite), sim.paths(), shown_alpha);
         series.x.push_back(grid.spec[l].kind == LawKind::gaussian ? 100.0 : grid.spec[l].nu);
         series.y.push_back(sim.survival());

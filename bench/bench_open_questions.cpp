@@ -96,12 +96,12 @@ class Study {
 
  private:
   std::uint64_t paths(std::uint64_t full) const { return quick_ ? full / 8 : full; }
-  Simulated run(Setting setting) {
+  SimulatedCurve run(Setting setting) {
     setting.seed = ++seed_;  // all curves are independent
     show_progress(setting.method.substr(0, setting.method.find('\n')));
     return bench_(setting.text(), "bench_open_questions");
   }
-  Simulated run_again(Setting setting) {  // with the random words of the last one
+  SimulatedCurve run_again(Setting setting) {  // with the random words of the last one
     setting.seed = seed_;
     return bench_(setting.text(), "bench_open_questions");
   }
@@ -138,7 +138,7 @@ class Study {
     const double mean = record.sum / static_cast<double>(record.finite);
     return family_.within(mean - predicted, mean_limit(record, family_.alpha()) + (slack + rounding) * predicted);
   }
-  bool agrees(const Simulated& s, const Moments& exact) {
+  bool agrees(const SimulatedCurve& s, const Moments& exact) {
     return family_.within(s.mean() - exact.mean, mean_limit(exact, s.paths(), family_.alpha()) + rounding * exact.mean);
   }
 
@@ -184,9 +184,9 @@ void Study::normalised() {
   for (const std::string_view law : {laws[0].toml, laws[2].toml}) {
     one.law = law;
     one.method = worker;
-    const Simulated normal = run(one);
+    const SimulatedCurve normal = run(one);
     one.method = signs;
-    const Simulated sign = run_again(one);
+    const SimulatedCurve sign = run_again(one);
     same = same && normal.end().sum == sign.end().sum && normal.end().m2 == sign.end().m2;
   }
   Answer& identical =
@@ -202,12 +202,12 @@ void Study::normalised() {
   for (const Law& law : laws) {
     one.law = law.toml;
     one.method = signs;
-    const Simulated sign = run(one);
+    const SimulatedCurve sign = run(one);
     const LawSpec& spec = sign.law();
     const MeanLaw of_mean(spec, one.workers);
     const double l = noise_density_factor(spec), l_mean = of_mean.density_factor();
-    const auto add_level = [&](const Simulated& s, const std::string& method, double predicted, bool exact, double A,
-                               bool met) {
+    const auto add_level = [&](const SimulatedCurve& s, const std::string& method, double predicted, bool exact,
+                               double A, bool met) {
       levels.push_back(
           {std::string(law.name), method, s.mean(), mean_limit(s.end(), shown_alpha), predicted, A, exact, met});
     };
@@ -217,7 +217,7 @@ void Study::normalised() {
 
     // The server takes the sign of the mean.
     one.method = server;
-    const Simulated by_server = run(one);
+    const SimulatedCurve by_server = run(one);
     const Moments server_exact =
         sign_walk(1.0, 0.0, eta, 1, one.records.back(), [&](double x) { return 0.5 + of_mean.xi(x); });
     const bool server_met = agrees(by_server, server_exact);
@@ -243,7 +243,7 @@ void Study::normalised() {
 
     // Clipping at sigma.
     one.method = "method = \"clipped_dsgd\"\nclip = 1.0";
-    const Simulated clip = run(one);
+    const SimulatedCurve clip = run(one);
     const Clipping clipping{spec, 1.0};
     const double slope = clipping.slope(0.0), square = clipping.square(0.0);
     const double leading = 0.5 * eta * square / (2.0 * n * slope);
@@ -255,7 +255,7 @@ void Study::normalised() {
               agrees(clip.end(), closed, 2.0 * order * order));
 
     one.method = "method = \"dsgd\"";
-    const Simulated plain = run(one);
+    const SimulatedCurve plain = run(one);
     const double variance = noise_variance(spec);
     if (law.light) {
       const double level = dcsgd_mean({1.0}, 0.0, eta, 0.0, variance, one.workers, one.records.back());
@@ -362,7 +362,7 @@ void Study::normalised() {
       const LawSpec spec = parse_experiment(many.text(), "bench_open_questions").curves.front().noise.law;
       const auto shrink = stable_shrink(spec, many.workers);
       if (at_server && !shrink) continue;  // the mean of the workers' noise has no closed form
-      const Simulated s = run(many);
+      const SimulatedCurve s = run(many);
       const double sigma = at_server ? *shrink : 1.0, eps = many.eta / sigma;
       const int voices = at_server ? 1 : many.workers;
       const double slope = direction_slope(spec, many.dim);
@@ -405,10 +405,10 @@ void Study::normalised() {
   many.law = isotropic[0].toml;
   many.method = server;
   many.sigma = 1e-3;
-  const Simulated floor = run(many);
+  const SimulatedCurve floor = run(many);
   many.method = "method = \"dsgd\"";
-  const Simulated plain = run(many);
-  const auto two = [](const Simulated& s) {
+  const SimulatedCurve plain = run(many);
+  const auto two = [](const SimulatedCurve& s) {
     double sum = 0.0;
     for (const std::size_t i : {s.result.records.size() - 2, s.result.records.size() - 1})
       sum += s.result.records[i].sum / static_cast<double>(s.result.records[i].finite);
@@ -451,16 +451,16 @@ void Study::degrees_of_freedom() {
   law_line.dashed = true;
   bool all = true, existence = true;
   int count = 0;
-  Simulated one, two;
+  SimulatedCurve one, two;
   const std::vector<double> nus = quick_ ? std::vector<double>{0.7, 1.0, 1.5, 2.0, 3.0}
                                          : std::vector<double>{0.6, 0.8, 0.9,  1.0, 1.1, 1.25, 1.5, 1.75, 1.9,
                                                                2.0, 2.1, 2.25, 2.5, 3.0, 4.0,  6.0, 10.0, 30.0};
   for (const double nu : nus) {
     s.law = law_of(nu);
     s.method = signs;
-    Simulated sign = run(s);
+    SimulatedCurve sign = run(s);
     s.method = "method = \"dsgd\"";
-    const Simulated plain = run(s);
+    const SimulatedCurve plain = run(s);
     const Moments walk = exact(nu);
     const double l = noise_density_factor(sign.law()), half = mean_limit(sign.end(), shown_alpha);
     const bool met = agrees(sign, walk);
@@ -621,7 +621,7 @@ void Study::compressors() {
       bool here = exact.total <= exact.bound * (1.0 + 1e-12);
       for (const int n : {1, 16}) {
         one.workers = n;
-        const Simulated s = run(one);
+        const SimulatedCurve s = run(one);
         const double expected = exact.bias + (exact.total - exact.bias) / n;
         // Without chance only rounding is left.
         const double most = mean_limit(s.end(), family_.alpha()) / (0.5 * square) + rounding * (1.0 + expected);
@@ -691,7 +691,7 @@ void Study::compressors() {
   for (const Compressor& c : all_compressors) {
     if (c.kind == CompressorKind::top_k || c.kind == CompressorKind::rand_k_plain) continue;
     run_down.method = method_of(c);
-    const Simulated s = run(run_down);
+    const SimulatedCurve s = run(run_down);
     double w = 0.0;
     bool exact = true;
     if (c.kind == CompressorKind::qsgd) {
@@ -743,10 +743,10 @@ void Study::compressors() {
 
   // rand_k_plain is (k/d) rand_k: a smaller step.
   run_down.method = method_of(all_compressors[6]);
-  const Simulated plain = run(run_down);
+  const SimulatedCurve plain = run(run_down);
   run_down.method = method_of(all_compressors[0]);
   run_down.eta = eta / 4.0;
-  const Simulated slower = run_again(run_down);
+  const SimulatedCurve slower = run_again(run_down);
   run_down.eta = eta;
   bool same = true, met = true;
   for (std::size_t i = 0; i < plain.result.records.size(); ++i) {
@@ -798,7 +798,7 @@ void Study::compressors() {
         variance = noise_variance(spec);
         // e^-12 of the start is left, which is zero.
         s.records = {0, static_cast<std::uint64_t>(6.0 / (s.eta * theory_of.slope))};
-        const Simulated sim = run(s);
+        const SimulatedCurve sim = run(s);
         const double unit = s.eta * d * variance / (4.0 * s.workers);
         ratio[i] = sim.mean() / unit;
         error[i] = mean_limit(sim.end(), family_.alpha()) / unit;

@@ -24,7 +24,6 @@
 #include "host/output_text.hpp"
 #include "host/program.hpp"
 #include "host/shipped.hpp"
-#include "host/version.hpp"
 
 using namespace pathbound;
 using namespace pathbound::scaling;
@@ -869,13 +868,7 @@ int run(const BenchmarkArguments& options) {
     BenchReport report;
     report.title = options.quick ? "Scaling laws (quick)" : "Scaling laws";
     report.summary = summary;
-    const bool cuda = machine.backend == Backend::cuda;
-    report.environment = {version(),
-                          commit(),
-                          name_of(machine.backend),
-                          cuda ? describe(find_devices(machine.devices)) : "cpu",
-                          name_of(machine.isa),
-                          thread_count(machine.threads)};
+    report.environment = environment_of(machine);
     for (const Group& group : groups) report.answers.push_back(answer_of(group, options.quick));
     for (const SweepResult& sweep : sweeps) report.answers.push_back(answer_of(sweep, options.quick));
     report.tables = tables;

@@ -19,7 +19,6 @@
 #include "host/figures.hpp"
 #include "host/program.hpp"
 #include "host/shipped.hpp"
-#include "host/version.hpp"
 
 using namespace pathbound;
 using namespace pathbound::stability;
@@ -817,16 +816,10 @@ int run(const Options& options) {
   print(fmt::format("{:.3g} path-steps (substeps counted) in {:.1f} s of simulation\n", performance.path_steps,
                     performance.seconds));
   if (!options.out.empty()) {
-    const bool cuda = machine.backend == Backend::cuda;
     BenchReport report;
     report.title = "Stability limits";
     report.summary = met ? "Every verdict is the expected one." : "NOT every verdict is the expected one.";
-    report.environment = {version(),
-                          commit(),
-                          name_of(machine.backend),
-                          cuda ? describe(find_devices(machine.devices)) : "cpu",
-                          name_of(machine.isa),
-                          thread_count(machine.threads)};
+    report.environment = environment_of(machine);
     report.answers = answers;
     report.tables = {judged, limits, cases_table(cases), integrators};
     report.figures = std::move(figures);

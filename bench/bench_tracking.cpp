@@ -21,7 +21,6 @@
 #include "host/figures.hpp"
 #include "host/program.hpp"
 #include "host/shipped.hpp"
-#include "host/version.hpp"
 
 using namespace pathbound;
 
@@ -716,13 +715,7 @@ int run(const Options& options) {
   if (!options.out.empty()) {
     report.title = options.quick ? "Models against their methods (quick)" : "Models against their methods";
     report.summary = summary;
-    const bool cuda = machine.backend == Backend::cuda;
-    report.environment = {version(),
-                          commit(),
-                          name_of(machine.backend),
-                          cuda ? describe(find_devices(machine.devices)) : "cpu",
-                          name_of(machine.isa),
-                          thread_count(machine.threads)};
+    report.environment = environment_of(machine);
     report.tables = {table};
     std::vector<MethodKind> shown;
     for (const CaseResult& result : results) {

@@ -269,16 +269,19 @@ void note_tail_cut(const CurveConfig& curve, const Objective& objective, Precisi
 
 }  // namespace
 
+Environment environment_of(const RunOptions& options) {
+  return {version(),
+          commit(),
+          name_of(options.backend),
+          options.backend == Backend::cuda ? describe(find_devices(options.devices)) : "cpu",
+          name_of(options.isa),
+          thread_count(options.threads)};
+}
+
 Results run_experiment(const Experiment& experiment, const RunOptions& options) {
   Results results;
   results.experiment = experiment;
-  const bool cuda = options.backend == Backend::cuda;
-  results.environment = {version(),
-                         commit(),
-                         name_of(options.backend),
-                         cuda ? describe(find_devices(options.devices)) : "cpu",
-                         name_of(options.isa),
-                         thread_count(options.threads)};
+  results.environment = environment_of(options);
   const Objective objective(experiment.objective);
   validate(experiment, objective);
   double total = 0.0;

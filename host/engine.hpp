@@ -70,6 +70,9 @@ CudaPlan plan(const Experiment& experiment, const CurveConfig& curve, const Obje
 /// Throws InputError when what only the objective can tell is wrong: limit at or below S(x0).
 void validate(const Experiment& experiment, const Objective& objective);
 
+/// The program and the machine that such a run is of, as results tell it.
+Environment environment_of(const RunOptions& options);
+
 /// Runs every curve and judges every bound.
 Results run_experiment(const Experiment& experiment, const RunOptions& options);
 
