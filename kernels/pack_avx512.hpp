@@ -119,8 +119,8 @@ PATHBOUND_HD void mul_wide(u32x16 a, std::uint32_t m, u32x16& hi, u32x16& lo) {
   const __m512i mm = _mm512_set1_epi32(static_cast<int>(m));
   const __m512i even = _mm512_mul_epu32(a.v, mm);
   const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(a.v, 32), mm);
-  lo = _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
-  hi = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
+  lo = _mm512_mask_shuffle_epi32(even, 0xAAAA, odd, static_cast<_MM_PERM_ENUM>(0xA0));
+  hi = _mm512_mask_shuffle_epi32(odd, 0x5555, even, static_cast<_MM_PERM_ENUM>(0xF5));
 }
 PATHBOUND_HD void mul_wide(u64x8 a, std::uint32_t m, u64x8& hi, u64x8& lo) {
   lo = _mm512_mul_epu32(a.v, _mm512_set1_epi64(static_cast<long long>(m)));
