@@ -3,12 +3,14 @@
 # Installs what pathbound needs from the distribution's packages (Debian 12, Ubuntu 24.04 or later).
 #   install-deps.sh --build-only   what the program needs
 #   install-deps.sh --tests        the above, and what tests and benchmarks need (the default)
+#   install-deps.sh --peers        the above, and what bench/peers needs
 # PATHBOUND_SKIP_INSTALL=1 installs nothing.
 set -euo pipefail
 
 build_packages=(g++ cmake ninja-build libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libfmt-dev libeigen3-dev
   libboost-dev libjs-chart.js)
 test_packages=(librandom123-dev libgtest-dev libbenchmark-dev python3 python3-numpy python3-scipy)
+peer_packages=(libquantlib0-dev python3-venv)
 optional_packages=()
 
 say() { printf 'pathbound: %s\n' "$*" >&2; }
@@ -16,6 +18,7 @@ say() { printf 'pathbound: %s\n' "$*" >&2; }
 packages=("${build_packages[@]}")
 case ${1:---tests} in
   --build-only) ;;
+  --peers) packages+=("${test_packages[@]}" "${peer_packages[@]}") ;;
   --tests)
     packages+=("${test_packages[@]}")
     # One test looks at the report in a browser. On Ubuntu the package of that name is only a pointer to a snap.
@@ -24,7 +27,7 @@ case ${1:---tests} in
     fi
     ;;
   *)
-    say "unknown option $1 (allowed: --build-only, --tests)"
+    say "unknown option $1 (allowed: --build-only, --tests, --peers)"
     exit 2
     ;;
 esac
