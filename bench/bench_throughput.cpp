@@ -2,8 +2,8 @@
 // Speed: path-steps per second and cycles per path-step of the jobs J1 (scalar DSGD), J2 (DCSGD with rand_k) and J3
 // (DSignSGD under t noise), every worker sampled, through the engine with all its statistics; and the floors under J1:
 // random words alone, and words with their normals. All in one run with the repetitions interleaved, and as ratios.
-// On devices: path-steps per second of the same jobs, as a part of what the device can issue, and the time of each
-// kernel.
+// On devices: path-steps per second of the same jobs, beside what the machine code of their kernels lets one predict
+// for the device, and the time of each kernel.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
@@ -15,7 +15,6 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -114,43 +113,46 @@ class Collector : public benchmark::ConsoleReporter {
 };
 
 // -------------------------------------------------------------------------------------------------- devices
-/// Lane instructions a path-step takes, by job: lines "name instructions" of the file that scripts/gpu_figures.py
-/// writes. Empty when there is no such file.
-std::map<std::string, double> device_instructions() {
-  std::map<std::string, double> instructions;
-  std::ifstream file(std::filesystem::path(PATHBOUND_EXPERIMENT_DIR).parent_path() / "device_instructions.txt");
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream words(line);
-    std::string name;
-    double number = 0.0;
-    if (words >> name >> number && number > 0.0) instructions[name] = number;
-  }
-  return instructions;
+/// What a job is predicted to take, of the file that scripts/gpu_figures.py writes (docs/performance.md, GPUs).
+struct Prediction {
+  double clocks = 0.0;        ///< of a multiprocessor, a path-step, all kernels; 0: not known
+  double instructions = 0.0;  ///< of a lane, the step kernel's
+  std::string limit;          ///< the unit that limits the step kernel
+};
+
+/// The file's architecture for a device: its own, or one whose multiprocessors have the same units.
+std::string modelled_architecture(const DeviceInfo& device) {
+  if (device.major == 8 && device.minor > 0) return "sm_89";
+  return fmt::format("sm_{}{}", device.major, device.minor);
 }
 
-/// What a device can issue at most: each multiprocessor one instruction for each of four warps a cycle. 0: not known.
-double lane_instructions_per_second(const DeviceInfo& device) {
-  constexpr double warps = 4.0, lanes = 32.0;
-  return device.multiprocessors * device.clock_ghz * 1e9 * warps * lanes;
+Prediction predict(const nlohmann::json& model, const std::string& job, const DeviceInfo& device) {
+  Prediction prediction;
+  const std::string arch = modelled_architecture(device);
+  if (!model.contains(job) || !model[job].contains(arch)) return prediction;
+  const nlohmann::json& of_job = model[job][arch];
+  for (const auto& part : of_job.at("clocks").items()) prediction.clocks += part.value().get<double>();
+  prediction.instructions = of_job.at("instructions").at("step").get<double>();
+  prediction.limit = of_job.at("limits").at("step").get<std::string>();
+  return prediction;
+}
+
+/// The file's jobs; empty when there is no such file.
+nlohmann::json device_model() {
+  std::ifstream file(std::filesystem::path(PATHBOUND_EXPERIMENT_DIR).parent_path() / "device_model.json");
+  return file ? nlohmann::json::parse(file).at("jobs") : nlohmann::json::object();
 }
 
 int run_on_devices(const RunOptions& machine, bool quick, const std::string& out) {
   const std::vector<DeviceInfo> devices = find_devices(machine.devices);
-  double limit = 0.0;
-  bool limit_known = true;
-  for (const DeviceInfo& device : devices) {
-    const double here = lane_instructions_per_second(device);
-    limit_known = limit_known && here > 0.0;
-    limit += here;
+  for (const DeviceInfo& device : devices)
     fmt::print("{} ({}): sm_{}{}, {} multiprocessors, {}\n", device.name, device.id, device.major, device.minor,
                device.multiprocessors,
-               here > 0.0 ? fmt::format("{:.3f} GHz: at most {:.4g} lane instructions/s", device.clock_ghz, here)
-                          : std::string("clock not known"));
-  }
-  fmt::print("{}\n\n{:<14} {:<28} {:>5} {:>9} {:>13} {:>8} {:>13} {:>15}\n", cuda_versions(), "job", "kernel", "lanes",
-             "paths", "path-steps/s", "spread", "instructions", "of the limit");
+               device.clock_ghz > 0.0 ? fmt::format("{:.3f} GHz", device.clock_ghz) : std::string("clock not known"));
+  fmt::print("{}\n\n{:<14} {:<28} {:>5} {:>9} {:>13} {:>8} {:>13} {:>8} {:>13} {:>8}\n", cuda_versions(), "job",
+             "kernel", "lanes", "paths", "path-steps/s", "spread", "predicted", "reached", "instructions", "limit");
 
-  const std::map<std::string, double> instructions = device_instructions();
+  const nlohmann::json model = device_model();
   nlohmann::ordered_json json = {{"devices", describe(devices)}, {"cuda", cuda_versions()}};
   json["jobs"] = nlohmann::ordered_json::array();
   std::string times;
@@ -171,13 +173,22 @@ int run_on_devices(const RunOptions& machine, bool quick, const std::string& out
     }
     std::sort(seconds.begin(), seconds.end());
     const double median = seconds[seconds.size() / 2], rate = path_steps(curve) / median;
-    const auto found = instructions.find(job.label);
-    const bool known = found != instructions.end();
-    const double part = known && limit_known ? rate * found->second / limit : 0.0;
+    double predicted = 0.0;  // 0: not known
+    Prediction prediction;
+    for (const DeviceInfo& device : devices) {
+      prediction = predict(model, job.label, device);
+      if (prediction.clocks <= 0.0 || device.clock_ghz <= 0.0) {
+        predicted = 0.0;
+        break;
+      }
+      predicted += device.multiprocessors * device.clock_ghz * 1e9 / prediction.clocks;
+    }
+    const bool known = predicted > 0.0;
     fmt::print(
-        "{:<14} {:<28} {:>5} {:>9} {:>13.4g} {:>8} {:>13} {:>15}\n", job.label, first.kernel, first.tile, curve.paths,
-        rate, quick ? "-" : fmt::format("{:.1f}%", 100.0 * (seconds.back() - seconds.front()) / median),
-        known ? fmt::format("{:.1f}", found->second) : "-", part > 0.0 ? fmt::format("{:.1f}%", 100.0 * part) : "-");
+        "{:<14} {:<28} {:>5} {:>9} {:>13.4g} {:>8} {:>13} {:>8} {:>13} {:>8}\n", job.label, first.kernel, first.tile,
+        curve.paths, rate, quick ? "-" : fmt::format("{:.1f}%", 100.0 * (seconds.back() - seconds.front()) / median),
+        known ? fmt::format("{:.4g}", predicted) : "-", known ? fmt::format("{:.1f}%", 100.0 * rate / predicted) : "-",
+        known ? fmt::format("{:.1f}", prediction.instructions) : "-", known ? prediction.limit : "-");
     std::fflush(stdout);
 
     nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
@@ -186,12 +197,19 @@ int run_on_devices(const RunOptions& machine, bool quick, const std::string& out
                            1e3 * kernel.seconds, 100.0 * kernel.seconds / timed.seconds);
       kernels.push_back({{"kernel", kernel.kernel}, {"launches", kernel.launches}, {"seconds", kernel.seconds}});
     }
-    nlohmann::ordered_json entry = {
-        {"name", job.label},        {"kernel", first.kernel},        {"lanes", first.tile},
-        {"paths", curve.paths},     {"path_steps_per_second", rate}, {"instructions_per_path_step", nullptr},
-        {"of_issue_limit", nullptr}};
-    if (known) entry["instructions_per_path_step"] = found->second;
-    if (part > 0.0) entry["of_issue_limit"] = part;
+    nlohmann::ordered_json entry = {{"name", job.label},
+                                    {"kernel", first.kernel},
+                                    {"lanes", first.tile},
+                                    {"paths", curve.paths},
+                                    {"path_steps_per_second", rate},
+                                    {"predicted", nullptr},
+                                    {"instructions_per_path_step", nullptr},
+                                    {"limit", nullptr}};
+    if (known) {
+      entry["predicted"] = predicted;
+      entry["instructions_per_path_step"] = prediction.instructions;
+      entry["limit"] = prediction.limit;
+    }
     entry["seconds"] = seconds;
     entry["timed_seconds"] = timed.seconds;
     entry["kernels"] = kernels;

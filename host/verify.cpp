@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <set>
@@ -11,6 +12,7 @@
 
 #include "host/engine.hpp"
 #include "host/version.hpp"
+#include "kernels/cuda/root.hpp"
 #include "kernels/function_table.hpp"
 
 namespace pathbound {
@@ -561,6 +563,16 @@ class Verification {
         },
         "the device", asked);
     if (!difference.empty()) return failed(difference);
+    if constexpr (sizeof(R) == 4) {
+      std::vector<float> x;
+      for (int exponent = -24; exponent <= 4; exponent += 2)
+        for (const float significand : least_safe_roots) x.push_back(std::ldexp(significand, exponent));
+      const std::vector<float> roots = backend_.function_values(device.id, static_cast<int>(Function::root), x);
+      for (std::size_t i = 0; i < x.size(); ++i)
+        if (i >= roots.size() || roots[i] != sqrt(x[i]))
+          return failed(fmt::format("sqrt at {}: the estimate of 1/sqrt is not good enough", exactly(x[i])));
+      asked += x.size();
+    }
     return passed(fmt::format("{} functions, {} values", function_count, asked));
   }
 

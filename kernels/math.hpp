@@ -83,13 +83,18 @@ PATHBOUND_HD F exponent_value(BitsOf<F> e) {
   }
 }
 
+inline constexpr float log_unit = 0x1.62e43p-24f;  // 2^-23 ln 2
+inline constexpr float log_coefficients[8] = {0x1.555506p-2f, -0x1.fffefp-3f,  0x1.99d028p-3f, -0x1.559dcep-3f,
+                                              0x1.1ed71ep-3f, -0x1.f310f4p-4f, 0x1.1e669cp-3f, -0x1.08062ep-3f};
+template <int k>  // (device code may use such constants, not an array's)
+inline constexpr float log_coefficient = log_coefficients[k];
 /// float: P(t) in ln(1 + t) = t - t^2/2 + t^3 P(t). double: R(z) in ln(1 + t) = t - (h - s (h + z R(z))), where
 /// h = t^2/2, s = t/(2 + t) and z = s^2.
 template <class F>
 PATHBOUND_HD F log_polynomial(F x) {
   if constexpr (is_single<F>) {
-    return polynomial(x, 0x1.555506p-2f, -0x1.fffefp-3f, 0x1.99d028p-3f, -0x1.559dcep-3f, 0x1.1ed71ep-3f,
-                      -0x1.f310f4p-4f, 0x1.1e669cp-3f, -0x1.08062ep-3f);
+    return polynomial(x, log_coefficient<0>, log_coefficient<1>, log_coefficient<2>, log_coefficient<3>,
+                      log_coefficient<4>, log_coefficient<5>, log_coefficient<6>, log_coefficient<7>);
   } else {
     return polynomial(x, 0x1.5555555555592p-1, 0x1.999999997ff1ap-2, 0x1.24924941e13f7p-2, 0x1.c71c521467682p-3,
                       0x1.74663ce835a9ap-3, 0x1.39a1e95ac30b2p-3, 0x1.2f03b423f2f17p-3);
@@ -109,7 +114,7 @@ PATHBOUND_HD F log1p_tail(F t, F half_square, F more) {
 template <class F>
 PATHBOUND_HD F log_of_parts(F n, F t) {
   if constexpr (is_single<F>) {
-    return fma(n, F(0x1.62e43p-24f), fma(fma(log_polynomial(t), t, F(-0.5f)), t * t, t));
+    return fma(n, F(log_unit), fma(fma(log_polynomial(t), t, F(-0.5f)), t * t, t));
   } else {
     const F half_square = F(0.5) * t * t, tail = log1p_tail(t, half_square, n * F(0x1.abc9e3b39803fp-56));
     return fma(n, F(0x1.62e42fefa39efp-1), t + (tail - half_square));
@@ -200,13 +205,19 @@ PATHBOUND_HD F clamp_hyperbolic(F a) {
 
 // ---- circular functions
 
+inline constexpr float sine_octants[4] = {0x1.921fb6p-1f, -0x1.4abc24p-4f, 0x1.4680a4p-9f, -0x1.33198ep-15f};
+inline constexpr float cosine_octants[5] = {1.0f, -0x1.3bd3ccp-2f, 0x1.03c1bp-6f, -0x1.55b2b6p-12f, 0x1.d4f7eep-19f};
+template <int k>
+inline constexpr float sine_octant = sine_octants[k];
+template <int k>
+inline constexpr float cosine_octant = cosine_octants[k];
 /// sin(r pi/4) and cos(r pi/4) for |r| <= 1.
 template <class F>
 PATHBOUND_HD void sincos_octant(F r, F& s, F& c) {
   const F z = r * r;
   if constexpr (is_single<F>) {
-    s = r * polynomial(z, 0x1.921fb6p-1f, -0x1.4abc24p-4f, 0x1.4680a4p-9f, -0x1.33198ep-15f);
-    c = polynomial(z, 1.0f, -0x1.3bd3ccp-2f, 0x1.03c1bp-6f, -0x1.55b2b6p-12f, 0x1.d4f7eep-19f);
+    s = r * polynomial(z, sine_octant<0>, sine_octant<1>, sine_octant<2>, sine_octant<3>);
+    c = polynomial(z, cosine_octant<0>, cosine_octant<1>, cosine_octant<2>, cosine_octant<3>, cosine_octant<4>);
   } else {
     s = r * polynomial(z, 0x1.921fb54442d18p-1, -0x1.4abbce625bdaep-4, 0x1.466bc6774afcep-9, -0x1.32d2ccd46a411p-15,
                        0x1.507821d4df922p-22, -0x1.e2f3f0f19346bp-30, 0x1.dfc5b86a01989p-38);

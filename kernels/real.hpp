@@ -150,14 +150,9 @@ PATHBOUND_HD std::uint64_t shl_each(std::uint64_t a, std::uint64_t n) { return n
 /// High and low half of the 32 x 32 bit product with a constant. 64-bit lanes: only the low halves of `a` count, and
 /// the high halves of `lo` are undefined.
 PATHBOUND_HD void mul_wide(std::uint32_t a, std::uint32_t m, std::uint32_t& hi, std::uint32_t& lo) {
-#if defined(__CUDA_ARCH__)
-  hi = __umulhi(a, m);
-  lo = a * m;
-#else
   const std::uint64_t p = static_cast<std::uint64_t>(a) * m;
   hi = static_cast<std::uint32_t>(p >> 32);
   lo = static_cast<std::uint32_t>(p);
-#endif
 }
 PATHBOUND_HD void mul_wide(std::uint64_t a, std::uint32_t m, std::uint64_t& hi, std::uint64_t& lo) {
   const std::uint64_t p = (a & 0xffffffffull) * m;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Looks into the PTX of build/ptx for arithmetic that would not give the CPU's bits: operations that may be fused (no
-# explicit rounding), fused ones nobody wrote, approximations, flushed denormals.
+# explicit rounding), fused ones nobody wrote, approximations, flushed denormals. The one approximation allowed is the
+# estimate of kernels/cuda/root.hpp.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -19,7 +20,7 @@ if ((exact < 1000)); then
   exit 1
 fi
 if grep -anE "$instruction(mad\.(rn\.)?f(32|64)|(add|sub|mul)\.(ftz\.)?f(32|64)|[a-z0-9]+\.approx|[a-z0-9.]+\.ftz|div\.full)" \
-  "${objects[@]}" | head -n 20 | grep . >&2; then
+  "${objects[@]}" | grep -avE "rsqrt\.approx\.ftz\.f32[[:space:]]" | head -n 20 | grep . >&2; then
   say "these operations may be fused, are approximate or flush denormals: device code needs -fmad=false"
   exit 1
 fi

@@ -2,18 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of the cuda backend that need no device: registers, and instructions.
 
-  gpu_figures.py [--check | --write] [--arch sm_80,...] [registers] [profile]
+  gpu_figures.py [--check | --write] [--arch sm_80,...] [registers] [profile] [machine]
 
 registers   what ptxas makes of each kernel for sm_75, sm_80, sm_90, sm_120 (--arch: only these): registers, spills,
             stack, shared memory, and the warps that fit on a multiprocessor. Needs nvcc.
 profile     what the jobs of bench_throughput execute, counted by the emulator (scripts/emulated.sh) in the PTX of
             build/ptx/pathbound: instructions a path-step, active lanes, bytes per written sector, bank conflicts.
             Needs that program and the emulator's source.
-Both when neither is named. The figures are printed;
-  --write   stores them: bench/device_figures.json, the tables of docs/gpu.md between their markers, and (profile)
-            bench/device_instructions.txt
+machine     machine instructions a path-step of the same jobs for sm_80, sm_89, sm_90, by the unit that runs them, from
+            the disassembly of their step kernels, and the model of docs/performance.md made of them: what limits each
+            job on each device, and its path-steps/s there. With --check only J1's kernel, for sm_80 and sm_90. Needs
+            nvcc and nvdisasm (scripts/machine_code.py), and the stored profile.
+All when none is named. The figures are printed;
+  --write   stores them: bench/device_figures.json, the tables of docs/gpu.md and docs/performance.md between their
+            markers, and (machine) bench/device_model.json, which bench_throughput reads
   --check   holds them against bench/device_figures.json: no spills, no stack; at least 31 active lanes; instructions at
-            most 3% above the stored; whole sectors written at records; no bank conflicts in the statistics
+            most 3% above the stored; whole sectors written at records; no bank conflicts in the statistics; at most 48
+            machine instructions a path-step in J1's loop
 Exit status: 0; 1 when a check fails or something does not run; 77 when what a part needs is missing and no part ran.
 """
 import argparse
@@ -28,13 +33,16 @@ import sys
 import tempfile
 import tomllib
 
+import machine_code
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STORED = ROOT / "bench/device_figures.json"
-INSTRUCTIONS = ROOT / "bench/device_instructions.txt"
+MODEL = ROOT / "bench/device_model.json"
 # Of kernels whose launches ask for the same always (kernels/cuda/statistics.cuh: two warps, 32 x 33 doubles).
 DYNAMIC_SHARED = {f"statistics_kernel<{types}>": 2 * 32 * 33 * 8
                   for types in ("float, float", "float, double", "double, double")}
 PAGE = ROOT / "docs/gpu.md"
+PERFORMANCE = ROOT / "docs/performance.md"
 PROGRAM = ROOT / "build/ptx/pathbound"
 
 LEAST_LANES = 31.0
@@ -145,10 +153,10 @@ def name_of(kernel, names):
     fail(f"kernel {plain} is neither in variants.def nor known to scripts/gpu_figures.py")
 
 
-def compile_one(nvcc, source, arch, folder):
+def compile_one(nvcc, source, arch, folder, form="cubin"):
     """What ptxas says about each entry function of a source; the flags are those of cmake/cuda.cmake."""
-    command = [nvcc, "-cubin", f"-arch={arch}", "-std=c++20", "-O3", "-DNDEBUG", "-fmad=false", f"-I{ROOT}"]
-    command += ["-Xcompiler=-ffp-contract=off", "-Xptxas=-v", "-o", f"{folder}/{source.stem}.{arch}.cubin", source]
+    command = [nvcc, f"-{form}", f"-arch={arch}", "-std=c++20", "-O3", "-DNDEBUG", "-fmad=false", f"-I{ROOT}"]
+    command += ["-Xcompiler=-ffp-contract=off", "-Xptxas=-v", "-o", f"{folder}/{source.stem}.{arch}.{form}", source]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         fail(f"{source.name} does not compile for {arch}:\n{done.stderr[-4000:]}")
@@ -382,6 +390,13 @@ def measure_profile():
             def instructions(some):
                 return round(sum(kernel["lane_instructions"] for kernel in some) / path_steps, 3)
 
+            def by_class(some):
+                classes = {}
+                for one in some:
+                    for key, counts in one["by_class"].items():
+                        classes[key] = classes.get(key, 0) + counts["lane"] / path_steps
+                return {key: round(value, 4) for key, value in classes.items() if value > 0}
+
             jobs[name] = {
                 "kernel": kernel,
                 "lanes": lanes or 1,
@@ -395,6 +410,7 @@ def measure_profile():
                 "active_lanes": step["average_active_lanes"],
                 "bytes_per_written_sector": round(sectors[kernel], 3),
                 "statistics_bank_conflicts": bank_conflicts(statistics, wide),
+                "classes": {"step": by_class([step]), "statistics": by_class(statistics), "merges": by_class(merges)},
             }
     return jobs
 
@@ -451,52 +467,305 @@ def check_profile(jobs, stored):
     return failures, hints
 
 
-# -------------------------------------------------------------------------------------------------------- files
-def replace_block(name, lines):
-    begin, end = f"<!-- generated by scripts/gpu_figures.py: {name} -->", "<!-- end -->"
-    text = PAGE.read_text() if PAGE.exists() else f"# The cuda backend\n\n{begin}\n{end}\n"
-    before, found, rest = text.partition(begin)
-    if not found or end not in rest:
-        fail(f"{PAGE.name} has no block {begin} ... {end}")
-    PAGE.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + rest[rest.index(end) :])
+# ------------------------------------------------------------------------------------------------------ machine
+MOST_INSTRUCTIONS = 48.0  # a path-step of J1, in its loop
+MACHINE_ARCHITECTURES = ["sm_80", "sm_89", "sm_90"]
+# Jobs whose kernel has one straight loop over blocks of random words: steps a turn.
+STRAIGHT = {"J1": 4}
+
+# Results a clock and multiprocessor: the table "Throughput of Native Arithmetic Instructions" of the CUDA C++
+# Programming Guide; "issue" is one instruction a clock for each of four schedulers. What shares a unit adds up: fp32 and
+# integer multiplication in "fma", which are 16 lanes a scheduler twice (once in 8.0), the second without integers.
+# Assumptions beyond the table: a 64-bit product counts twice; loads and stores as shuffles.
+RATES = {
+    "sm_80": {"issue": 128, "fma": 64, "multiply": 64, "alu": 64, "special": 16, "fp64": 32, "memory": 32},
+    "sm_89": {"issue": 128, "fma": 128, "multiply": 64, "alu": 64, "special": 16, "fp64": 2, "memory": 32},
+    "sm_90": {"issue": 128, "fma": 128, "multiply": 64, "alu": 64, "special": 16, "fp64": 64, "memory": 32},
+}
+UNITS = {
+    "fma": {"fp32": 1, "imad": 1, "wide": 2},
+    "multiply": {"imad": 1, "wide": 2},
+    "alu": {"alu": 1},
+    "special": {"special": 1},
+    "fp64": {"fp64": 1},
+    "memory": {"memory": 1, "shuffle": 1},
+}
+UNIT_TEXT = {
+    "issue": "instruction issue",
+    "fma": "fp32 and integer multiplication",
+    "multiply": "integer multiplication",
+    "alu": "integer and logic",
+    "special": "special functions and conversions",
+    "fp64": "fp64",
+    "memory": "loads, stores, shuffles",
+}
+# Name, architecture, multiprocessors, GHz (the boost clock of the data sheet).
+DEVICES = [("A100 SXM", "sm_80", 108, 1.41), ("H100 SXM", "sm_90", 132, 1.98), ("RTX 4090", "sm_89", 128, 2.52)]
+
+# The emulator's classes as kinds of machine instructions, for the kernels that are not disassembled. Moves vanish.
+CLASS_KINDS = {
+    "fp32_add": "fp32", "fp32_mul": "fp32", "fp32_fma": "fp32", "fp32_other": "alu", "fp64_add": "fp64",
+    "fp64_mul": "fp64", "fp64_fma": "fp64", "fp64_other": "fp64", "sfu": "special", "int": "alu", "int_mul": "imad",
+    "convert": "special", "predicate": "alu", "load_global": "memory", "store_global": "memory", "load_shared": "memory",
+    "store_shared": "memory", "load_local": "memory", "store_local": "memory", "atomic": "memory", "shuffle": "shuffle",
+    "load_generic": "memory", "store_generic": "memory", "branch": "control", "barrier": "control", "vote": "control",
+    "call": "control", "fence": "control", "other": "control",
+}
 
 
-def write_instructions(jobs):
+def clocks_of(kinds, arch):
+    """Clocks of a multiprocessor that instructions take at least, by unit."""
+    rates = RATES[arch]
+    clocks = {"issue": sum(kinds.values()) / rates["issue"]}
+    for unit, weights in UNITS.items():
+        clocks[unit] = sum(weight * kinds.get(kind, 0) for kind, weight in weights.items()) / rates[unit]
+    return clocks
+
+
+def kernel_source(name):
+    """A source that makes one kernel of variants.def."""
+    for line in (ROOT / "kernels/cuda/variants.def").read_text().splitlines():
+        words = re.fullmatch(rf"(SCALAR|TILE)\({name}, (\w+), (.*)\)", line.strip())
+        if words:
+            kind, real, rest = words.groups()
+            if kind == "SCALAR":
+                objective, _, laws = rest.split(", ")
+                header, kernel = "scalar", f"scalar_kernel<{real}, {objective}, LawFamily::{laws}>"
+            else:
+                coordinates, laws, layout = rest.split(", ")
+                header, kernel = "tile", f"tile_kernel<{real}, {coordinates}, LawFamily::{laws}, Layout::{layout}>"
+            return (
+                f'#include "kernels/cuda/{header}.cuh"\nnamespace pathbound::cuda {{\n'
+                f"template __global__ void {kernel}(const __grid_constant__ SimSpec<{real}>,\n"
+                f"                                  const __grid_constant__ Segment<{real}>);\n}}\n"
+            )
+    fail(f"{name} is no scalar or tile kernel of variants.def")
+
+
+def ptx_code(text):
+    """(instructions, labels) of a file of PTX, moves and declarations left out."""
+    code, labels = [], {}
+    for line in text.splitlines():
+        line = line.strip()
+        label = re.match(r"(\$\w+):$", line)
+        if label:
+            labels[label.group(1)] = len(code)
+        elif re.match(r"(@!?%p\d+\s+)?(?!mov|selp|cvta)[a-z][\w.:]+(\s.*)?;$", line):  # those the emulator calls moves
+            code.append(re.sub(r"\bbra(\.uni)?\s+(\$\w+)", r"BRA `(\2)", line))
+    return code, labels
+
+
+def counted_part(code, labels, job):
+    """The instructions that stand for a job's steps. One coordinate: the shortest of the loops over blocks of random
+    words, which is that of SGD with a constant step size; the others read step sizes or take signs. Else the longest
+    loop, over steps, of the code before what ptxas puts at the end because it is rarely needed."""
+    if job.startswith("J1"):
+        least = 60  # instructions; shorter loops do something else
+        loops = machine_code.innermost(machine_code.loops_of(code, labels))
+        loops = [(last - first, first, last) for first, last in loops if last - first >= least]
+        chosen = min(loops, default=None)
+    else:
+        ends = [at for at, one in enumerate(code) if "WARPSYNC.COLLECTIVE" in one]
+        ends += [at for label, at in labels.items() if label.startswith("$__")]
+        loops = machine_code.loops_of(code[: min(ends, default=len(code))], labels)
+        chosen = max([(last - first, first, last) for first, last in loops], default=None)
+    if chosen is None:
+        fail(f"no loop of {job} found")
+    return code[chosen[1] : chosen[2] + 1]
+
+
+def look_at_root(nvcc, nvdisasm, arch, folder):
+    """That sqrt.rn.f32 is, in the range without a call, what kernels/cuda/root.hpp does."""
+    source = pathlib.Path(folder) / "root.cu"
+    source.write_text("__global__ void roots(float* x) { x[0] = __fsqrt_rn(x[1]); }\n")
+    compile_one(nvcc, source, arch, folder)
+    functions = machine_code.disassemble(nvdisasm, f"{folder}/root.{arch}.cubin")
+    text = "; ".join(one for code, _ in functions.values() for one in code)
+    found = re.search(
+        r"IADD3 (\w+), (?:PT, PT, )?(\w+), -0xd000000, RZ; MUFU\.RSQ (\w+), \2; "
+        r"ISETP\.GT\.U32\.AND P0, PT, \1, 0x727fffff, PT; .*?"
+        r"FMUL\.FTZ (\w+), \2, \3; FMUL\.FTZ (\w+), \3, 0\.5; "
+        r"FFMA (\w+), -\4, \4, \2; FFMA \w+, \6, \5, \4; ",
+        re.sub(r"\.reuse", "", text),
+    )
+    if not found:
+        fail(f"{arch}: sqrt.rn.f32 is no longer made of the instructions of kernels/cuda/root.hpp:\n{text}")
+
+
+def measure_machine(architectures, jobs):
+    nvcc = find_nvcc()
+    try:
+        nvdisasm = machine_code.find_nvdisasm()
+    except machine_code.NoDisassembler as why:
+        raise Missing(str(why)) from why
+    release = re.search(r"release ([\d.]+)", subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout)
+    names, result = kernel_names(), {}
+    with tempfile.TemporaryDirectory() as folder:
+        for arch in architectures:
+            look_at_root(nvcc, nvdisasm, arch, folder)
+        for name, kernel in jobs.items():
+            source = pathlib.Path(folder) / f"{kernel}.cu"
+            source.write_text(kernel_source(kernel))
+            compile_one(nvcc, source, "compute_80", folder, "ptx")  # the profile's
+            ptx, labels = ptx_code(pathlib.Path(f"{folder}/{kernel}.compute_80.ptx").read_text())
+            ptx = len(counted_part(ptx, labels, name))
+            result[name] = {}
+            for arch in architectures:
+                (figures,) = parse_ptxas(compile_one(nvcc, source, arch, folder), names).values()
+                warps, most = active_warps(arch, figures["threads"], figures["registers"], figures["shared_bytes"])
+                functions = machine_code.disassemble(nvdisasm, f"{folder}/{kernel}.{arch}.cubin")
+                ((code, labels),) = functions.values()
+                part = counted_part(code, labels, name)
+                one = {"kernel": kernel, "registers": figures["registers"], "spill_bytes": figures["spill_bytes"]}
+                one |= {"warps": warps, "most_warps": most}
+                if name in STRAIGHT:
+                    one["loop"] = len(part) / STRAIGHT[name]
+                one["of_ptx"] = round(len(part) / ptx, 4)
+                one["kinds"] = machine_code.count_kinds(part)
+                result[name][arch] = one
+    return {"toolkit": release.group(1) if release else "?", "jobs": result}
+
+
+def add_model(machine, profile):
+    """By job and architecture: kinds of machine instructions a path-step, clocks of a multiprocessor, what limits."""
+    for name, architectures in machine["jobs"].items():
+        dynamic = profile[name]
+        for arch, one in architectures.items():
+            parts = {}
+            for part, classes in dynamic["classes"].items():
+                parts[part] = {}
+                for key, n in classes.items():
+                    if key in CLASS_KINDS:
+                        parts[part][CLASS_KINDS[key]] = parts[part].get(CLASS_KINDS[key], 0) + n
+            # Where PTX and machine code have one instruction for one another, those that were executed; the others, as
+            # many as there are in all, in the proportions in which they stand in the code.
+            same = {kind: n for kind, n in parts["step"].items() if kind in ("fp64", "memory", "shuffle")}
+            others = {kind: n for kind, n in one["kinds"].items() if kind not in ("fp64", "memory", "shuffle")}
+            rest = (dynamic["step_instructions"] - dynamic["step_moves"]) * one["of_ptx"] - sum(same.values())
+            parts["step"] = same | {kind: rest * n / sum(others.values()) for kind, n in others.items()}
+            one["instructions"] = {part: round(sum(kinds.values()), 2) for part, kinds in parts.items()}
+            one["clocks"], one["limits"], one["clocks_by_unit"] = {}, {}, {}
+            for part, kinds in parts.items():
+                clocks = clocks_of(kinds, arch)
+                unit = max(clocks, key=clocks.get)
+                one["clocks"][part], one["limits"][part] = float(f"{clocks[unit]:.4g}"), unit
+                if part == "step":
+                    one["clocks_by_unit"] = {key: float(f"{value:.4g}") for key, value in clocks.items()}
+    return machine
+
+
+def write_model(machine):
+    model = {
+        "about": "Clocks of one multiprocessor a path-step takes at least, by job and compute capability, and which unit "
+        "says so (docs/performance.md). Generated by scripts/gpu_figures.py; bench_throughput reads it.",
+        "jobs": {
+            name: {arch: {key: one[key] for key in ("instructions", "clocks", "limits")} for arch, one in of_job.items()}
+            for name, of_job in machine["jobs"].items()
+        },
+    }
+    MODEL.write_text(json.dumps(model, indent=1) + "\n")
+
+
+def table_of_machine(machine):
     lines = [
-        "# Lane instructions a path-step takes, all kernels together, counted in the PTX that an emulator executes, the",
-        "# step kernel's moves left out. Machine code has fewer: a share of the issue limit made of these is too high.",
-        "# Generated by scripts/gpu_figures.py; bench_throughput reads it.",
+        f"CUDA {machine['toolkit']}. Machine instructions of the step kernel a path-step, and what part of a clock of a "
+        "multiprocessor",
+        "each unit takes for them; the largest limits.",
+        "",
+        "| job | kernel | for | registers | warps | in the loop | in all | "
+        + " | ".join(UNIT_TEXT[unit] for unit in ["issue"] + list(UNITS)) + " |",
+        "|---|---|---|---|---|---|---|" + "---|" * (1 + len(UNITS)),
     ]
-    lines += [f"{name} {job['all_instructions'] - job['step_moves']:.1f}" for name, job in jobs.items()]
-    INSTRUCTIONS.write_text("\n".join(lines) + "\n")
+    for name, of_job in machine["jobs"].items():
+        for arch, one in of_job.items():
+            cells = [name, f"`{one['kernel']}`", arch, str(one["registers"]), f"{one['warps']}/{one['most_warps']}"]
+            cells += [f"{one['loop']:.2f}" if "loop" in one else "-"]
+            if "clocks" in one:
+                cells += [number(one["instructions"]["step"])]
+                for unit, clocks in one["clocks_by_unit"].items():
+                    text = f"{clocks:.3g}"
+                    cells.append(f"**{text}**" if unit == one["limits"]["step"] else text)
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def table_of_predictions(machine):
+    lines = [
+        "| job | " + " | ".join(f"{name} ({count} x {clock} GHz)" for name, _, count, clock in DEVICES) + " |",
+        "|---|" + "---|" * len(DEVICES),
+    ]
+    for name, of_job in machine["jobs"].items():
+        cells = [name]
+        for _, arch, count, clock in DEVICES:
+            one = of_job[arch]
+            total = sum(one["clocks"].values())
+            share = 100 * one["clocks"]["step"] / total
+            cells.append(
+                f"{count * clock * 1e9 / total:.2e} ({UNIT_TEXT[one['limits']['step']]}; step kernel {share:.0f}%)"
+            )
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def check_machine(machine, stored):
+    failures, hints = [], []
+    before = stored.get("machine", {"jobs": {}, "toolkit": "?"})
+    for name, of_job in machine["jobs"].items():
+        for arch, one in of_job.items():
+            what = f"{name}, {arch}"
+            if one["spill_bytes"] > 0:
+                failures.append(f"{what}: {one['spill_bytes']} bytes of spills")
+            if one.get("loop", 0) > MOST_INSTRUCTIONS:
+                failures.append(f"{what}: {one['loop']:.2f} instructions a path-step (most: {MOST_INSTRUCTIONS:g})")
+            old = before["jobs"].get(name, {}).get(arch)
+            if old is None:
+                failures.append(f"{what}: not among the stored figures")
+                continue
+            if "loop" in one and one["loop"] != old["loop"]:
+                text = f"{what}: {old['loop']:.2f} -> {one['loop']:.2f} instructions a path-step"
+                if before["toolkit"] != machine["toolkit"]:
+                    hints.append(f"{text} (CUDA {machine['toolkit']}, stored: {before['toolkit']})")
+                elif one["loop"] / old["loop"] > MOST_GROWTH:
+                    failures.append(text)
+                else:
+                    hints.append(text)
+    return failures, hints
+
+
+# -------------------------------------------------------------------------------------------------------- files
+def replace_block(page, name, lines):
+    begin, end = f"<!-- generated by scripts/gpu_figures.py: {name} -->", "<!-- end -->"
+    before, found, rest = page.read_text().partition(begin)
+    if not found or end not in rest:
+        fail(f"{page.name} has no block {begin} ... {end}")
+    page.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + rest[rest.index(end) :])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="registers|profile")
-    parser.add_argument("--arch", help="architectures for registers, such as sm_80,sm_90")
+    parser.add_argument("parts", nargs="*", metavar="registers|profile|machine")
+    parser.add_argument("--arch", help="architectures for registers and machine, such as sm_80,sm_90")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true")
     action.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    parts = arguments.parts or ["registers", "profile"]
+    parts = arguments.parts or list(PARTS)
     for part in parts:
-        if part not in ("registers", "profile"):
-            parser.error(f"{part} is neither registers nor profile")
-    architectures = arguments.arch.split(",") if arguments.arch else ARCHITECTURES
+        if part not in PARTS:
+            parser.error(f"{part} is none of {', '.join(PARTS)}")
+    asked = arguments.arch.split(",") if arguments.arch else None
     stored = json.loads(STORED.read_text()) if STORED.exists() else {}
 
     failed, ran = False, False
     for part in parts:
+        measure, check, table = PARTS[part]
         try:
-            figures = measure_registers(architectures) if part == "registers" else measure_profile()
+            figures = measure(asked, arguments.check, stored)
         except Missing as why:
             print(f"gpu_figures: {part}: skipped: {why}", file=sys.stderr)
             continue
         ran = True
-        table = table_of_registers if part == "registers" else table_of_profile
         if arguments.check:
-            check = check_registers if part == "registers" else check_profile
             failures, hints = check(figures, stored)
             for line in failures:
                 print(f"gpu_figures: {part}: {line}", file=sys.stderr)
@@ -507,20 +776,37 @@ def main():
             print(f"gpu_figures: {part}: {f'{len(failures)} failures' if failures else 'as it should be'}")
             failed = failed or bool(failures)
         elif arguments.write:
-            if part == "registers":
-                others = stored.get("registers", {}).get("architectures", {})
-                if stored.get("registers", {}).get("toolkit") == figures["toolkit"]:
-                    figures["architectures"] = others | figures["architectures"]
-            else:
-                write_instructions(figures)
+            if part == "registers" and stored.get(part, {}).get("toolkit") == figures["toolkit"]:
+                figures["architectures"] = stored[part]["architectures"] | figures["architectures"]
             stored[part] = figures
             STORED.write_text(json.dumps(stored, indent=1) + "\n")
-            replace_block(part, table(figures))
+            if part == "machine":
+                write_model(figures)
+                replace_block(PERFORMANCE, "predictions", table_of_predictions(figures))
+            replace_block(PERFORMANCE if part == "machine" else PAGE, part, table(figures))
         if not arguments.check:
             print("\n".join(table(figures)))
     if not ran:
         sys.exit(77)
     sys.exit(1 if failed else 0)
+
+
+def machine_part(asked, check, stored):
+    """--check: J1 alone, which needs no profile."""
+    jobs = {name: job["kernel"] for name, job in stored.get("profile", {}).items()}
+    if not jobs:
+        fail("no profile is stored (gpu_figures.py --write profile)")
+    if check:
+        return measure_machine(asked or ["sm_80", "sm_90"], {"J1": jobs["J1"]})
+    return add_model(measure_machine(asked or MACHINE_ARCHITECTURES, jobs), stored["profile"])
+
+
+# How a part is measured (from --arch, --check and what is stored), checked and printed.
+PARTS = {
+    "registers": (lambda asked, *_: measure_registers(asked or ARCHITECTURES), check_registers, table_of_registers),
+    "profile": (lambda *_: measure_profile(), check_profile, table_of_profile),
+    "machine": (machine_part, check_machine, table_of_machine),
+}
 
 
 if __name__ == "__main__":

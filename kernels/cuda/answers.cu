@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "kernels/cuda/root.hpp"
 #include "kernels/cuda/runtime.cuh"
 #include "kernels/function_table.hpp"
 #include "kernels/simulate_cuda.hpp"
@@ -50,10 +51,18 @@ __global__ void curand_words(std::uint64_t seed, std::uint64_t n, const std::uin
   out[4 * i + 3] = words.w;
 }
 
+/// Both forms of the square root answer as one, NaN where they differ.
+__device__ float same_root(float x, float root) {
+  return x < 0x1p-101f || !(x < 0x1p127f) || sqrt_in_range(x) == root ? root : math_detail::quiet_nan<float>();
+}
+__device__ double same_root(double, double root) { return root; }
+
 template <class R>
 __global__ void function_values(int function, std::uint64_t n, const R* x, R* out) {
   const std::uint64_t i = blockIdx.x * static_cast<std::uint64_t>(blockDim.x) + threadIdx.x;
-  if (i < n) out[i] = function_value<R>(function, x[i]);
+  if (i >= n) return;
+  const R value = function_value<R>(function, x[i]);
+  out[i] = function == static_cast<int>(Function::root) ? same_root(x[i], value) : value;
 }
 
 }  // namespace

@@ -5,9 +5,21 @@
 
 #include "kernels/cuda/lanes.cuh"
 #include "kernels/cuda/law_family.cuh"
+#include "kernels/cuda/root.hpp"
+#include "kernels/cuda/segment.cuh"
 #include "kernels/sampling.hpp"
 
 namespace pathbound::cuda {
+
+/// Whether a bit is set. (The compiler would shift it down and look at it there, which takes two instructions more.)
+template <int bit>
+__device__ __forceinline__ bool has_bit(std::uint32_t word) {
+  int set;
+  asm("{\n .reg .pred p;\n .reg .b32 b;\n and.b32 b, %1, %2;\n setp.ne.u32 p, b, 0;\n selp.s32 %0, 1, 0, p;\n}"
+      : "=r"(set)
+      : "r"(word), "n"(1u << bit));
+  return set != 0;
+}
 
 /// v[i] of a few values in registers.
 template <int n, class T>
@@ -37,6 +49,68 @@ struct PathWords {
     out[2] = words.z;
     out[3] = words.w;
   }
+};
+
+/// The words of one path for a lane that takes block after block, the same as PathWords makes. Only the low word of the
+/// block number changes from one block to the next, and it is the same for all lanes. So the products of the first two
+/// rounds that depend on the path are kept, with the keys that come to them. The paths of all lanes have one high word.
+class OrderedWords {
+ public:
+  __device__ __forceinline__ OrderedWords(const RoundKeys& keys, std::uint64_t first_path, std::uint32_t offset)
+      : keys_(keys),
+        path_low_(static_cast<std::uint32_t>(first_path) + offset),
+        path_high_(static_cast<std::uint32_t>(first_path >> 32) ^ keys.word[1]) {}
+
+  /// To be called before the first block, and when the high word of the block number changes.
+  __device__ __forceinline__ void seek(std::uint32_t block_high) {
+    std::uint32_t high, low;
+    mul_wide(path_low_, philox_m1, high, low);
+    round1_ = low ^ keys_.word[2];
+    mul_wide(high ^ block_high ^ keys_.word[0], philox_m0, high, low);
+    round2_high_ = high ^ keys_.word[3];
+    round2_low_ = low ^ keys_.word[5];
+  }
+
+  /// What the last round is made of: words (m1 x2's high half ^ x1 ^ key, its low half, m0 x0's high half ^ x3 ^ key,
+  /// its low half).
+  __device__ __forceinline__ void nine_rounds(std::uint32_t block_low, std::uint32_t (&x)[4]) const {
+    std::uint32_t h0, l0, h1, l1;
+    mul_wide(block_low, philox_m0, h0, l0);
+    mul_wide(h0 ^ path_high_, philox_m1, h1, l1);
+    x[0] = round1_ ^ h1;
+    x[1] = l1;
+    x[2] = round2_high_ ^ l0;
+#pragma unroll
+    for (int round = 2; round < 9; ++round) {
+      mul_wide(x[0], philox_m0, h0, l0);
+      mul_wide(x[2], philox_m1, h1, l1);
+      x[0] = h1 ^ x[1] ^ keys_.word[2 * round];
+      x[1] = l1;
+      x[2] = round == 2 ? h0 ^ round2_low_ : h0 ^ x[3] ^ keys_.word[2 * round + 1];
+      x[3] = l0;
+    }
+  }
+  __device__ __forceinline__ std::uint32_t first_word(const std::uint32_t (&x)[4]) const {
+    return __umulhi(x[2], philox_m1) ^ x[1] ^ keys_.word[18];
+  }
+  __device__ __forceinline__ std::uint32_t third_word(const std::uint32_t (&x)[4]) const {
+    return __umulhi(x[0], philox_m0) ^ x[3] ^ keys_.word[19];
+  }
+
+  template <class R>
+  __device__ __forceinline__ void block(std::uint32_t block_low, BitsOf<R> (&out)[4]) const {
+    std::uint32_t x[4];
+    nine_rounds(block_low, x);
+    out[0] = first_word(x);
+    out[1] = x[2] * philox_m1;
+    out[2] = third_word(x);
+    out[3] = x[0] * philox_m0;
+  }
+
+ private:
+  const RoundKeys& keys_;
+  const std::uint32_t path_low_, path_high_;  // high: with the key of its round
+  std::uint32_t round1_, round2_high_, round2_low_;
 };
 
 /// Reads values that are made V at a time, at rising indices. Those of the last block are kept, so that a lane that
@@ -86,6 +160,87 @@ template <class R>
 inline constexpr int normals_per_block = uniforms_per_block<R>;
 template <class R>
 inline constexpr int pairs_per_block = uniforms_per_block<R> / 2;
+
+/// Makes the normals of a block, for a lane that takes block after block.
+template <class R>
+struct BlockNormals {
+  __device__ __forceinline__ explicit BlockNormals(std::uint32_t) {}
+  __device__ __forceinline__ void operator()(const OrderedWords& words, std::uint32_t block,
+                                             R (&z)[normals_per_block<R>]) const {
+    BitsOf<R> w[4];
+    words.block<R>(block, w);
+    normals_of_block<R>(w, z);
+  }
+};
+
+constexpr float scale_log_coefficient(int k) {
+  float c = math_detail::log_coefficients[k] / 4;
+  for (int i = 0; i < k; ++i) c /= -2;
+  return c;
+}
+template <int k>
+inline constexpr float scaled_log_coefficient = scale_log_coefficient(k);
+
+/// For float: the bits of normals_of_block in the fewest machine instructions. Against its text, factors that are
+/// powers of two stand elsewhere (v = 2^31 u, t = -2 (m - 1), the polynomial's coefficients to suit), which changes no
+/// rounding; an angle's distance from the nearest quarter turn is its lower 30 bits with their sign; and signs are
+/// turned on the way.
+template <>
+class BlockNormals<float> {
+ public:
+  /// An instruction takes one constant. Where one needs two, the other has to be kept in a register, and so that the
+  /// compiler does not move it there anew for every block, it may not know it: `zero` is a 0 it cannot see.
+  __device__ __forceinline__ explicit BlockNormals(std::uint32_t zero)
+      : highest_log_(from_bits<float>(as_bits(scaled_log_coefficient<7>) ^ zero)),
+        highest_sine_(from_bits<float>(as_bits(math_detail::sine_octant<3>) ^ zero)),
+        highest_cosine_(from_bits<float>(as_bits(math_detail::cosine_octant<4>) ^ zero)),
+        m0_(philox_m0 ^ zero),
+        m1_(philox_m1 ^ zero) {}
+
+  __device__ __forceinline__ void operator()(const OrderedWords& words, std::uint32_t block, float (&z)[4]) const {
+    std::uint32_t x[4];
+    words.nine_rounds(block, x);
+    pair<philox_m1>(radius(words.first_word(x)), x[2], m1_, z[0], z[1]);
+    pair<philox_m0>(radius(words.third_word(x)), x[0], m0_, z[2], z[3]);
+  }
+
+ private:
+  /// normal_radius.
+  __device__ __forceinline__ float radius(std::uint32_t word) const {
+    constexpr std::uint32_t one = 0x00800000u;  // in the exponent
+    const float v = min(int_to_real(word >> 1) + 0.5f, 0x1p31f - 0x1p7f);
+    const std::uint32_t e = (as_bits(v) - (0x3f2aaaabu + 31 * one)) & 0xff800000u;
+    const float t = 2.0f - from_bits<float>(as_bits(v) - e - 30 * one);
+    float p = fma(highest_log_, t, scaled_log_coefficient<6>);
+    p = fma(p, t, scaled_log_coefficient<5>);
+    p = fma(p, t, scaled_log_coefficient<4>);
+    p = fma(p, t, scaled_log_coefficient<3>);
+    p = fma(p, t, scaled_log_coefficient<2>);
+    p = fma(p, t, scaled_log_coefficient<1>);
+    p = fma(p, t, scaled_log_coefficient<0>);
+    p = fma(p, t, 0.25f);
+    return sqrt_in_range(fma(int_to_real(e), -2 * math_detail::log_unit, fma(p, t * t, t)));
+  }
+
+  /// The normals whose angle is m x. `same_m`: m.
+  template <std::uint32_t m>
+  __device__ __forceinline__ void pair(float radius, std::uint32_t x, std::uint32_t same_m, float& first,
+                                       float& second) const {
+    const float r = int_to_real(x * (4 * m)) * 0x1p-31f, z = r * r;
+    using math_detail::sine_octant, math_detail::cosine_octant;
+    float s = fma(highest_sine_, z, sine_octant<2>), c = fma(highest_cosine_, z, cosine_octant<3>);
+    s = r * fma(fma(s, z, sine_octant<1>), z, sine_octant<0>);
+    c = fma(fma(fma(c, z, cosine_octant<2>), z, cosine_octant<1>), z, cosine_octant<0>);
+    const std::uint32_t turned = x * same_m + 0x20000000u;
+    const bool swap = has_bit<30>(turned);
+    radius = from_bits<float>(as_bits(radius) ^ (turned & 0x80000000u));
+    first = radius * (swap ? -s : c);
+    second = radius * (swap ? c : s);
+  }
+
+  const float highest_log_, highest_sine_, highest_cosine_;
+  const std::uint32_t m0_, m1_;
+};
 
 /// The variates of one block that take two uniforms each: variate(first, second), of their integers.
 template <class R, class Variate>

@@ -16,7 +16,7 @@ class ScalarRun {
         segment_(segment),
         f_(objective),
         local_(blockIdx.x * blockDim.x + threadIdx.x),
-        words_(spec.seed, segment.first_path + local_) {}
+        words_(segment.keys, segment.first_path, local_) {}
 
   template <LawFamily laws>
   __device__ __forceinline__ void run() {
@@ -40,8 +40,7 @@ class ScalarRun {
           break;
       }
     } else {
-      run_method<normals_per_block<R>>(
-          [](const BitsOf<R>(&words)[4], R(&z)[normals_per_block<R>]) { normals_of_block<R>(words, z); });
+      run_method<normals_per_block<R>>(BlockNormals<R>(segment_.zero));
     }
     segment_.x[local_] = x_;
     segment_.alive[local_] = alive_ ? 1 : 0;
@@ -51,8 +50,11 @@ class ScalarRun {
   template <TForm form>
   __device__ __forceinline__ void run_form() {
     const double nu = spec_.law.nu;
-    run_method<pairs_per_block<R>>(
-        [nu](const BitsOf<R>(&words)[4], R(&z)[pairs_per_block<R>]) { student_t_of_block<form, R>(words, nu, z); });
+    run_method<pairs_per_block<R>>([nu](const OrderedWords& words, std::uint32_t block, R(&z)[pairs_per_block<R>]) {
+      BitsOf<R> w[4];
+      words.block<R>(block, w);
+      student_t_of_block<form, R>(w, nu, z);
+    });
   }
   template <int V, class Make>
   __device__ __forceinline__ void run_method(Make&& make) {
@@ -63,40 +65,51 @@ class ScalarRun {
     }
   }
 
-  /// V steps a Philox block; the first step of a segment begins one.
   template <int V, class Make, class Message>
   __device__ __forceinline__ void run_steps(Make& make, Message&& message) {
+    if (segment_.factors == nullptr) {
+      run_blocks<V>(make, message, [factor = segment_.factor](std::uint32_t) { return factor; });
+    } else {
+      run_blocks<V>(make, message, [this](std::uint32_t k) { return segment_.factors[k]; });
+    }
+  }
+
+  /// V steps a Philox block; the first step of a segment begins one. Nothing is asked between the steps of a block but
+  /// in those in which something is due: a record, the segment's end, or (after 2^34 steps) a new high word of the
+  /// block number.
+  template <int V, class Make, class Message, class Factor>
+  __device__ __forceinline__ void run_blocks(Make& make, Message& message, Factor&& factor) {
     const R scale = spec_.workers[0].scale;
-    const bool constant = segment_.factors == nullptr;
-    R factor = segment_.factor;
-    const int steps = static_cast<int>(segment_.last_step - segment_.first_step);
-    int k = 0;
-    arrive(k);
-    std::uint64_t block = segment_.first_step / V;
-#pragma unroll 1
-    while (k < steps) {
-      BitsOf<R> words[4];
-      words_.template block<R>(block++, words);
+    const auto steps = static_cast<std::uint32_t>(segment_.last_step - segment_.first_step);
+    std::uint32_t due = next_due();
+    if (due == 0 && next_ < segment_.n_checkpoints) due = record();
+    if (steps == 0) return;
+    const std::uint64_t first = segment_.first_step / V;
+    const auto first_low = static_cast<std::uint32_t>(first);
+    auto high = static_cast<std::uint32_t>(first >> 32);
+    std::uint32_t block = first_low;
+    words_.seek(high);
+    for (;;) {
+      // The block in which the next thing is due.
+      const std::uint32_t wanted = first_low + (due - 1) / V, special = wanted < block ? ~std::uint32_t{0} : wanted;
       R z[V];
-      make(words, z);
-      if (until_ - k >= V) {
-        if (constant) {
-#pragma unroll
-          for (int i = 0; i < V; ++i) step(message, z[i], scale, factor);
-        } else {
-#pragma unroll
-          for (int i = 0; i < V; ++i) step(message, z[i], scale, segment_.factors[k + i]);
-        }
-        k += V;
-        if (k == until_) arrive(k);
-      } else {
 #pragma unroll 1
-        for (int i = 0; i < V && k < steps; ++i) {
-          if (!constant) factor = segment_.factors[k];
-          step(message, pick(z, i), scale, factor);
-          if (++k == until_) arrive(k);
+      for (;; ++block) {
+        make(words_, block, z);
+        if (block == special) break;
+#pragma unroll
+        for (int i = 0; i < V; ++i) step(message, z[i], scale, factor((block - first_low) * V + i));
+      }
+      std::uint32_t k = (block - first_low) * V;
+#pragma unroll
+      for (int i = 0; i < V; ++i) {
+        step(message, z[i], scale, factor(k));
+        if (++k == due) {
+          if (next_ < segment_.n_checkpoints) due = record();
+          if (k == steps) return;
         }
       }
+      if (++block == 0) words_.seek(++high);
     }
   }
   template <class Message>
@@ -105,29 +118,30 @@ class ScalarRun {
     x_ = fma(factor, message(v), x_);
   }
 
-  /// After k steps of the segment: takes the record that may be due, and sets until when nothing is.
-  __device__ __forceinline__ void arrive(int k) {
-    if (next_ < segment_.n_checkpoints && segment_.checkpoints[next_] == segment_.first_step + k) {
-      const R s = f_.value(x_, 0);
-      alive_ = alive_ && abs(s) <= segment_.limit;
-      const std::int64_t at = static_cast<std::int64_t>(next_) * segment_.n_paths + local_;
-      segment_.value[at] = alive_ ? s : math_detail::quiet_nan<R>();
-      segment_.largest[at] = abs(f_.gradient(x_, 0));
-      ++next_;
-    }
-    const std::uint64_t target = next_ < segment_.n_checkpoints ? segment_.checkpoints[next_] : segment_.last_step;
-    until_ = static_cast<int>(target - segment_.first_step);
+  /// Takes the record that is due; returns when the next one is.
+  __device__ __forceinline__ std::uint32_t record() {
+    const R s = f_.value(x_, 0);
+    alive_ = alive_ && abs(s) <= segment_.limit;
+    const std::uint64_t at = static_cast<std::uint64_t>(static_cast<std::uint32_t>(next_)) * segment_.n_paths + local_;
+    segment_.value[at] = alive_ ? s : math_detail::quiet_nan<R>();
+    segment_.largest[at] = abs(f_.gradient(x_, 0));
+    ++next_;
+    return next_due();
+  }
+  /// The step of the segment at which the next record is due, or its end.
+  __device__ __forceinline__ std::uint32_t next_due() const {
+    const std::uint64_t step = next_ < segment_.n_checkpoints ? segment_.checkpoints[next_] : segment_.last_step;
+    return static_cast<std::uint32_t>(step - segment_.first_step);
   }
 
   const SimSpec<R>& spec_;
   const Segment<R>& segment_;
   const Objective f_;
   const std::uint32_t local_;
-  PathWords words_;
+  OrderedWords words_;
   R x_;
   bool alive_;
-  int next_ = 0;   // record
-  int until_ = 0;  // step of the segment at which the next record is due, or its end
+  int next_ = 0;  // record
 };
 
 template <class R, class Objective, LawFamily laws>

@@ -3,6 +3,7 @@
 // device memory.
 #pragma once
 #include "kernels/hd.hpp"
+#include "kernels/philox.hpp"
 #include "kernels/spec.hpp"
 
 namespace pathbound::cuda {
@@ -22,6 +23,23 @@ PATHBOUND_HD constexpr int row_length(Layout layout, int dim) {
 /// Rows by coordinate that a model needs beside its slots (model.hpp): its noise.
 inline constexpr int model_extra_rows = 3;
 
+/// The keys of Philox4x32-10's rounds, two words each, from its key (seed, seed >> 32). Those of a launch are among its
+/// parameters: made anew in each thread they would cost two additions a round.
+struct RoundKeys {
+  std::uint32_t word[20];
+};
+inline RoundKeys round_keys(std::uint64_t seed) {
+  RoundKeys keys;
+  auto low = static_cast<std::uint32_t>(seed), high = static_cast<std::uint32_t>(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    keys.word[2 * round] = low;
+    keys.word[2 * round + 1] = high;
+    low += philox_w0;
+    high += philox_w1;
+  }
+  return keys;
+}
+
 /// Arrays of a wave have one entry for each of its paths; those "by record" n_checkpoints rows of them; those "by
 /// coordinate" row_length consecutive entries for each path.
 template <class R>
@@ -29,6 +47,8 @@ struct Segment {
   std::uint64_t first_path = 0;  ///< of the wave
   std::uint32_t n_paths = 0;     ///< of the wave, whole blocks: paths beyond the experiment's last run along unread
   int lanes = 1;                 ///< that share a path
+  RoundKeys keys;                ///< of SimSpec::seed
+  std::uint32_t zero = 0;        ///< 0, which the compiler does not know
   std::uint64_t first_step = 0, last_step = 0;
   bool from_start = false;                     ///< x begins at x_0, else at `x`
   const std::uint64_t* checkpoints = nullptr;  ///< steps of records: first_step or later, and before last_step, or at

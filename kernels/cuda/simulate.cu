@@ -448,6 +448,7 @@ class DeviceRun {
       segment.first_path = wave_first_ * block_paths;
       segment.n_paths = static_cast<std::uint32_t>(wave_blocks_ * block_paths);
       segment.lanes = choice_.lanes;
+      segment.keys = round_keys(host_.seed);
       segment.first_step = step;
       segment.last_step = step + steps;
       segment.from_start = step == 0 && turn == 1;
