@@ -32,6 +32,7 @@ struct Curve {
   /// The sampling variance of S is infinite or cannot be trusted (O9): no Student limits, no verdict from it.
   bool variance_doubtful = false;
   std::string variance_reason;
+  bool marginal = false;  ///< the workers were drawn together (SamplingForm)
   std::vector<std::string> notes;
   // What verdicts need beside the above.
   std::vector<double> variance;         ///< of S over paths, M2 / (n - 1)

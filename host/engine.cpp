@@ -100,6 +100,22 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
   }
   if (curve.method == MethodKind::dsignsgd && (curve.model || spec.sums == SumKind::psi)) add_signs(curve);
   if (curve.model) add_model(curve, dim);
+  add_form(curve, dim);
+}
+
+/// How the sum of the workers' messages is drawn.
+template <class R>
+void CurveSpec<R>::add_form(const CurveConfig& curve, int dim) {
+  const SamplingForm form = sampling_form(curve, dim);
+  if (form == SamplingForm::direct) return;
+  if (form == SamplingForm::merged) {
+    workers_ = {merged_worker<R>(curve)};
+    spec.workers = workers_.data();
+    spec.n_workers = 1;
+    return;
+  }
+  marginal_ = MarginalData<R>(curve, dim, form, workers_);
+  spec.marginal = marginal_.spec();
 }
 
 template <class R>
@@ -304,6 +320,8 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
     const SimResult& sim = simulated[curve.name] = run(curve);
     if (curve.model) doubled[curve.name] = run(with_doubled_substeps(curve));
     results.curves.push_back(make_curve(curve, objective, sim));
+    results.curves.back().marginal =
+        sampling_form(curve, experiment.objective.dim) != SamplingForm::direct;
     results.curves.back().rounding_level =
         rounding_level(curve, objective, experiment.precision == Precision::single ? 0x1p-24 : 0x1p-53);
     for (const BoundConfig& bound : experiment.bounds) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "host/backend.hpp"
+#include "host/marginal.hpp"
 #include "host/results.hpp"
 #include "host/xi_table.hpp"
 #include "kernels/simulate.hpp"
@@ -48,12 +49,14 @@ class CurveSpec {
   void add_adaptive(const CurveConfig& curve, const Objective& objective);
   void add_signs(const CurveConfig& curve);
   void add_model(const CurveConfig& curve, int dim);
+  void add_form(const CurveConfig& curve, int dim);
 
   std::vector<R> start_;
   std::vector<WorkerSpec<R>> workers_;
   std::vector<std::uint64_t> checkpoints_;
   std::vector<SignGroup<R>> sign_groups_;
   XiPieces<R> xi_;
+  MarginalData<R> marginal_;
 };
 
 /// Simulates one curve. Throws Interrupted; MachineError when memory runs out or a device fails.

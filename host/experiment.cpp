@@ -1239,6 +1239,7 @@ void Validator::read_model(std::size_t index) {
   const CurveConfig* method = find_method(reader, name);
   if (!method) return;
   model.of = method->name;
+  for (CurveConfig& curve : experiment_.curves) curve.modelled = curve.modelled || curve.name == model.of;
   if (kind && integrator && fitting) check_model(reader, *method, model);
   if (given && context_.dim) {
     fits_stream(node, label, method->steps, words_per_step(*method, model, *context_.dim, context_.single),

@@ -102,6 +102,7 @@ struct CurveConfig {
   std::uint64_t seed = 1, paths = 0, steps = 0;
   std::vector<std::uint64_t> checkpoint_steps;
   std::string sampling = "auto";
+  bool modelled = false;  ///< a model names this curve in `of`
 };
 
 struct BoundConfig {

@@ -120,7 +120,7 @@ Json curve_json(const Curve& curve, const ModelConfig* model) {
                     {"skew", json_numbers(curve.sums.skew, n)},
                     {"weights", json_numbers(curve.sums.weight, n)}};
   }
-  json["sampling"] = "direct";
+  json["sampling"] = curve.marginal ? "marginal" : "direct";
   std::vector<std::string> notes = notes_of(curve);
   if (const std::string missing = missing_numbers(curve); !missing.empty()) {
     notes.push_back("null where the number does not exist: " + missing);

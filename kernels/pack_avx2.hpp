@@ -200,6 +200,20 @@ template <>
 PATHBOUND_HD f64x4 gather<f64x4>(const double* base, u64x4 index) {
   return _mm256_i64gather_pd(base, index.v, 8);
 }
+PATHBOUND_HD u32x8 gather_short(const std::uint16_t* base, u32x8 index, f32x8) {
+  return _mm256_and_si256(_mm256_i32gather_epi32(reinterpret_cast<const int*>(base), index.v, 2),
+                          _mm256_set1_epi32(0xffff));
+}
+PATHBOUND_HD u64x4 gather_short(const std::uint16_t* base, u64x4 index, f64x4) {
+  return _mm256_and_si256(_mm256_i64gather_epi64(reinterpret_cast<const long long*>(base), index.v, 2),
+                          _mm256_set1_epi64x(0xffff));
+}
+PATHBOUND_HD u32x8 gather_word(const std::uint32_t* base, u32x8 index, f32x8) {
+  return _mm256_i32gather_epi32(reinterpret_cast<const int*>(base), index.v, 4);
+}
+PATHBOUND_HD u64x4 gather_word(const std::uint32_t* base, u64x4 index, f64x4) {
+  return _mm256_cvtepu32_epi64(_mm256_i64gather_epi32(reinterpret_cast<const int*>(base), index.v, 4));
+}
 PATHBOUND_HD void store(float* p, f32x8 a) { _mm256_storeu_ps(p, a.v); }
 PATHBOUND_HD u32x8 load_bits(const std::uint32_t* p, f32x8) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

@@ -183,6 +183,18 @@ template <>
 PATHBOUND_HD f64x8 gather<f64x8>(const double* base, u64x8 index) {
   return _mm512_i64gather_pd(index.v, base, 8);
 }
+PATHBOUND_HD u32x16 gather_short(const std::uint16_t* base, u32x16 index, f32x16) {
+  return _mm512_and_si512(_mm512_i32gather_epi32(index.v, base, 2), _mm512_set1_epi32(0xffff));
+}
+PATHBOUND_HD u64x8 gather_short(const std::uint16_t* base, u64x8 index, f64x8) {
+  return _mm512_and_si512(_mm512_i64gather_epi64(index.v, base, 2), _mm512_set1_epi64(0xffff));
+}
+PATHBOUND_HD u32x16 gather_word(const std::uint32_t* base, u32x16 index, f32x16) {
+  return _mm512_i32gather_epi32(index.v, base, 4);
+}
+PATHBOUND_HD u64x8 gather_word(const std::uint32_t* base, u64x8 index, f64x8) {
+  return _mm512_cvtepu32_epi64(_mm512_i64gather_epi32(index.v, base, 4));
+}
 PATHBOUND_HD void store(float* p, f32x16 a) { _mm512_storeu_ps(p, a.v); }
 PATHBOUND_HD u32x16 load_bits(const std::uint32_t* p, f32x16) { return _mm512_loadu_si512(p); }
 PATHBOUND_HD void store_bits(std::uint32_t* p, u32x16 a) { _mm512_storeu_si512(p, a.v); }

@@ -4,6 +4,7 @@
 #include "kernels/adaptive.hpp"
 #include "kernels/block.hpp"
 #include "kernels/compressors.hpp"
+#include "kernels/marginal_run.hpp"
 #include "kernels/methods.hpp"
 #include "kernels/schedules.hpp"
 
@@ -17,7 +18,7 @@ PATHBOUND_HD std::int64_t workspace_rows(const SimSpec<R>& spec) {
   const std::int64_t scratch = spec.objective.kind == ObjectiveKind::logistic ? spec.objective.n_rows : 0;
   const std::int64_t mask = spec.compressor == CompressorKind::rand_k ? (dim + 31) / 32 : 0;
   const std::int64_t vectors = 3 + (is_general(spec) ? 1 + state_vectors(spec.method) : 0);
-  return vectors * dim + scratch + 2 * mask + 2;
+  return vectors * dim + scratch + 2 * mask + 2 + marginal_rows(spec);
 }
 
 template <class F, int P>
@@ -50,6 +51,10 @@ class MethodRun : Block<F, P> {
     for (R* at = state_; at < scratch_; ++at) *at = R(0);
     mask_ = reinterpret_cast<Word*>(
         scratch_ + (spec.objective.kind == ObjectiveKind::logistic ? spec.objective.n_rows : 0) * width);
+    if (spec.marginal.kind != MarginalKind::none) {
+      R* rest = scratch_ + (spec.objective.kind == ObjectiveKind::logistic ? spec.objective.n_rows : 0) * width;
+      marginal_.init(spec, block, Base::path_low_, Base::path_high_, rest);
+    }
     noise_.init(spec.seed, Base::path_low_, Base::path_high_, spec.law, spec.objective.dim);
     if (spec.compressor != CompressorKind::identity)
       compressor_words_.init(spec.seed, Base::path_low_, Base::path_high_, Purpose::compressor);
@@ -58,6 +63,7 @@ class MethodRun : Block<F, P> {
   /// False when it was stopped.
   PATHBOUND_HD_CALL bool run() {
     if (is_general(spec_)) return run_steps<true>();
+    if (spec_.marginal.kind != MarginalKind::none) return run_marginal();
     return one_coordinate() ? run_scalar() : run_steps<false>();
   }
 
@@ -66,7 +72,7 @@ class MethodRun : Block<F, P> {
   PATHBOUND_HD bool one_coordinate() const {
     return spec_.objective.dim == 1 && spec_.n_workers == 1 && !spec_.affine && !spec_.track_gradient &&
            is_separable(spec_.objective.kind) && spec_.compressor == CompressorKind::identity &&
-           spec_.law.kind != LawKind::multivariate_t;
+           spec_.law.kind != LawKind::multivariate_t && spec_.marginal.kind == MarginalKind::none;
   }
 
   // ------------------------------------------------------------------ any number of coordinates and workers
@@ -89,19 +95,15 @@ class MethodRun : Block<F, P> {
       if ((k & 255) == 255) note_steps(256);
       const double eta = step_sizes_.at(k);
 
-      for (int p = 0; p < P; ++p) {
-        if (spec_.affine) {
-          const F square = tree_sum<F>(dim, [&](int j) {
-            const F g = load<F>(row(g_, j, p));
-            return g * g;
-          });
-          store(grad_square_ + p * lanes, square / real<F>(dim));
+      if (spec_.affine) find_mean_square();
+      if (general && spec_.marginal.kind != MarginalKind::none) {
+        add_marginal();
+      } else {
+        clear_sum();
+        for (int i = 0; i < spec_.n_workers; ++i) {
+          add_worker<general>(spec_.workers[i]);
+          if (stopped()) return false;
         }
-        for (int j = 0; j < dim; ++j) store(row(sum_, j, p), real<F>(0.0));
-      }
-      for (int i = 0; i < spec_.n_workers; ++i) {
-        add_worker<general>(spec_.workers[i]);
-        if (stopped()) return false;
       }
       if constexpr (general) {
         for (int p = 0; p < P; ++p) move(p, k, eta);
@@ -115,6 +117,66 @@ class MethodRun : Block<F, P> {
     }
   }
 
+  /// |grad f|^2 / dim, for affine noise.
+  PATHBOUND_HD void find_mean_square() {
+    for (int p = 0; p < P; ++p) {
+      const F square = tree_sum<F>(spec_.objective.dim, [&](int j) {
+        const F g = load<F>(row(g_, j, p));
+        return g * g;
+      });
+      store(grad_square_ + p * lanes, square / real<F>(spec_.objective.dim));
+    }
+  }
+  PATHBOUND_HD void clear_sum() {
+    for (R* at = sum_; at < sum_ + static_cast<std::int64_t>(spec_.objective.dim) * width; at += lanes)
+      store(at, real<F>(0.0));
+  }
+
+  // ------------------------------------------------------------------ the workers' messages in one draw
+  /// Leaves the sum of all messages.
+  PATHBOUND_HD void add_marginal() {
+    if (spec_.marginal.kind == MarginalKind::counts) return marginal_.counts(g_, grad_square_, noise_, sum_);
+    clear_sum();
+    marginal_.signs(
+        g_, grad_square_,
+        [&](int, int j, int p, F s) { store(row(sum_, j, p), load<F>(row(sum_, j, p)) + s); },
+        [&](int, int j, int slot, R s) { sum_[j * width + slot] = sum_[j * width + slot] + s; });
+  }
+
+  PATHBOUND_HD_CALL bool run_marginal() {
+    const int dim = spec_.objective.dim;
+    // One group of signs moves x at once.
+    const bool fused = spec_.marginal.kind == MarginalKind::signs && spec_.marginal.n_groups == 1;
+    int next = 0;
+    for (std::uint64_t k = 0;; ++k) {
+      for (int p = 0; p < P; ++p)
+        gradient<F>(spec_.objective, x_ + p * lanes, width, g_ + p * lanes, scratch_ + p * lanes);
+      if (spec_.track_gradient) track_gradient();
+      if (k == spec_.checkpoint_steps[next]) {
+        record(k, next);
+        if (++next == spec_.n_checkpoints) return true;
+      }
+      if ((k & 255) == 255) note_steps(256);
+      if (stopped()) return false;
+      if (spec_.affine) find_mean_square();
+      const R step = static_cast<R>(-(step_sizes_.at(k) / spec_.n_workers));
+      const F factor(step);
+      if (fused) {
+        marginal_.signs(
+            g_, grad_square_,
+            [&](int, int j, int p, F s) { store(row(x_, j, p), fma(factor, s, load<F>(row(x_, j, p)))); },
+            [&](int, int j, int slot, R s) { x_[j * width + slot] = fma(step, s, x_[j * width + slot]); });
+        continue;
+      }
+      add_marginal();
+      for (int j = 0; j < dim; ++j) {
+        PATHBOUND_UNROLL
+        for (int p = 0; p < P; ++p) store(row(x_, j, p), fma(factor, load<F>(row(sum_, j, p)), load<F>(row(x_, j, p))));
+      }
+    }
+  }
+
+  // ------------------------------------------------------------------ worker by worker
   /// Adds one worker's message, C(g + s zeta) or its sign, to the sum, coordinate by coordinate.
   template <bool general>
   PATHBOUND_HD void add_worker(const WorkerSpec<R>& worker) {
@@ -404,6 +466,7 @@ class MethodRun : Block<F, P> {
 
   NoiseWindow<F, P, 32> noise_;
   WordWindow<F, P, 32> compressor_words_;
+  MarginalRun<F, P> marginal_;
   StepSizes<D> step_sizes_;
   R *sum_, *message_, *state_, *scratch_;  // message_, state_: general only
   Word* mask_;

@@ -182,6 +182,11 @@ template <>
 PATHBOUND_HD double gather<double>(const double* base, std::uint64_t index) {
   return base[index];
 }
+/// base[index] lane by lane, zero-extended; every index below 2^31. Packs read 8 bytes from base + index on.
+PATHBOUND_HD std::uint32_t gather_short(const std::uint16_t* base, std::uint32_t index, float) { return base[index]; }
+PATHBOUND_HD std::uint64_t gather_short(const std::uint16_t* base, std::uint64_t index, double) { return base[index]; }
+PATHBOUND_HD std::uint32_t gather_word(const std::uint32_t* base, std::uint32_t index, float) { return base[index]; }
+PATHBOUND_HD std::uint64_t gather_word(const std::uint32_t* base, std::uint64_t index, double) { return base[index]; }
 /// Consecutive scalars as doubles, exactly.
 template <class D>
 PATHBOUND_HD D load_as_double(const float* p);

@@ -49,7 +49,9 @@ enum class Purpose : int {
   start = 3,
   model_noise = 4,
   selector = 5,
-  signs = 6  ///< weak2: its two-point variables
+  signs = 6,              ///< weak2: its two-point variables
+  rare_signs = 7,         ///< the sum of signs where the table does not decide (kernels/marginal.hpp)
+  subset_extension = 8    ///< digits of a subset that 32 bits leave open
 };
 
 /// A law of unit-scale noise (theory section 1); parameters of other laws are 0.
@@ -166,6 +168,53 @@ struct ModelSpec {
   R omega = R(0);  ///< mean omega_i
 };
 
+/// How the sum of the workers' messages is drawn (theory O10, kernels/marginal.hpp).
+enum class MarginalKind : int {
+  none,   ///< worker by worker
+  signs,  ///< dsignsgd: how many signs differ from the gradient's
+  counts  ///< dcsgd, gaussian: how many workers keep a coordinate, and one normal for the noise of all of them
+};
+
+/// A random word that gives `count` digits of a subset, those of j = first, first + 1, ...; bound: the product of their
+/// numbers of values.
+struct SubsetWord {
+  int first = 0, count = 0;
+  std::uint32_t bound = 1;
+};
+
+/// Workers that are alike, drawn together.
+template <class R>
+struct MarginalGroup {
+  int workers = 0;                      ///< N; signs: at most 64, counts: at most 15
+  R scale_sq = R(0), affine_sq = R(0);  ///< as in WorkerSpec
+  /// signs: rows of 2^bits entries for cells of t = 1 + unit |g| / s, t <= cap.
+  int bits = 4;
+  R unit = R(1), inverse = R(0), cap = R(1);   ///< inverse: unit / s without affine noise
+  std::int64_t entries = 0, binomials = 0;     ///< where the group's part of the arrays of MarginalSpec begins
+  /// counts: the factor of a kept coordinate, and factor^2 scale_sq, factor^2 affine_sq.
+  R factor = R(1), variance = R(0), variance_affine = R(0);
+  int keep = 0;
+  int subset_words = 0;           ///< rand_k: of a worker
+  std::int64_t first_subset = 0;  ///< in MarginalSpec::subsets
+  std::int64_t first_count = 0;   ///< bernoulli: in MarginalSpec::counts
+};
+
+template <class R>
+struct MarginalSpec {
+  MarginalKind kind = MarginalKind::none;
+  const MarginalGroup<R>* groups = nullptr;
+  int n_groups = 0;
+  /// signs
+  const std::uint16_t* entries = nullptr;  ///< alias tables
+  const std::uint16_t* masses = nullptr;   ///< what they give to each number of rare signs, in 2^-16; same places
+  const double* binomials = nullptr;       ///< N choose k
+  XiTable<double> xi;
+  /// counts
+  const SubsetWord* subsets = nullptr;
+  int subset_words = 0;                   ///< of all workers in a step
+  const std::uint32_t* counts = nullptr;  ///< bernoulli: alias tables of 64 entries
+};
+
 /// One curve: a process, its noise and its random streams.
 template <class R>
 struct SimSpec {
@@ -204,6 +253,7 @@ struct SimSpec {
   AdaptiveSpec<R> adaptive;
 
   SignSpec<R> signs;  ///< models of dsignsgd; SumKind::psi
+  MarginalSpec<R> marginal;
 
   bool track_pl = false;        ///< keep the extremes of |grad f|^2 / (2 S) at the checkpoints
   bool track_gradient = false;  ///< keep max_j |grad_j f| over every step so far, not only at the checkpoints
@@ -222,8 +272,9 @@ template <class R>
 PATHBOUND_HD constexpr bool is_general(const SimSpec<R>& spec) {
   const bool compressor = spec.compressor == CompressorKind::qsgd || spec.compressor == CompressorKind::natural ||
                           spec.compressor == CompressorKind::top_k;
-  return static_cast<int>(spec.method) > static_cast<int>(MethodKind::dsignsgd) ||
-         static_cast<int>(spec.law.kind) > static_cast<int>(LawKind::multivariate_t) || compressor ||
+  const bool law = static_cast<int>(spec.law.kind) > static_cast<int>(LawKind::multivariate_t) &&
+                   spec.marginal.kind != MarginalKind::signs;
+  return static_cast<int>(spec.method) > static_cast<int>(MethodKind::dsignsgd) || law || compressor ||
          spec.adaptive.kind != AdaptiveKind::none || spec.sums != SumKind::none || spec.track_smoothness;
 }
 
