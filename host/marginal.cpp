@@ -280,9 +280,13 @@ MarginalData<R>::MarginalData(const CurveConfig& curve, int dim, SamplingForm fo
   spec_.n_groups = static_cast<int>(groups_.size());
   spec_.entries = entries_.data();
   spec_.masses = masses_.data();
+  spec_.n_entries = static_cast<int>(masses_.size());
   spec_.binomials = binomials_.data();
+  spec_.n_binomials = static_cast<int>(binomials_.size());
   spec_.subsets = subsets_.data();
+  spec_.n_subsets = static_cast<int>(subsets_.size());
   spec_.counts = counts_.data();
+  spec_.n_counts = static_cast<int>(counts_.size());
 }
 
 template <class R>

@@ -40,8 +40,6 @@ class MarginalData {
   MarginalData(MarginalData&&) = default;
   MarginalData& operator=(MarginalData&&) = default;
   const MarginalSpec<R>& spec() const { return spec_; }
-  /// Sizes of the arrays.
-  std::size_t entries() const { return entries_.size(); }
 
  private:
   void add_signs(const CurveConfig& curve);

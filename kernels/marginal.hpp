@@ -39,9 +39,9 @@ PATHBOUND_HD BitsOf<F> sign_row(F scaled, ScalarOf<F> cap) {
 }
 
 /// What 16 random bits of the table's row stand for: a number of rare signs, or rare_code(bits).
-template <int bits, class F>
-PATHBOUND_HD BitsOf<F> sign_code(const std::uint16_t* entries, BitsOf<F> row, BitsOf<F> sixteen) {
-  constexpr int below = 16 - bits;
+template <class F>
+PATHBOUND_HD BitsOf<F> sign_code(int bits, const std::uint16_t* entries, BitsOf<F> row, BitsOf<F> sixteen) {
+  const int below = 16 - bits;
   const BitsOf<F> column = shr(sixteen, below);
   const BitsOf<F> entry = gather_short(entries, shl(row, bits) + column, F());
   const BitsOf<F> place = sixteen & math_detail::bits<F>((1u << below) - 1u);

@@ -70,8 +70,7 @@ class MarginalRun {
     const int n = spec_->marginal.n_groups;
     for (int i = 0; i < n; ++i) {
       const MarginalGroup<R>& group = spec_->marginal.groups[i];
-      if (spec_->compressor == CompressorKind::rand_k)
-        choose_subsets(group);
+      if (spec_->compressor == CompressorKind::rand_k) choose_subsets(group);
       const bool first = i == 0, last = i + 1 == n;
       if (first && last)
         counts_of_group<true, true>(group, g, mean_square, noise, sum);
@@ -96,7 +95,7 @@ class MarginalRun {
     const Bits low_half(Word(0xffffu));
     const auto one = [&](int j, int p, Bits sixteen, F& sum) {
       const F v = load<F>(g + j * width + p * lanes);
-      const Bits code = sign_code<bits, F>(entries, sign_row<F>(abs(v) * inverse[p], group.cap), sixteen);
+      const Bits code = sign_code<F>(bits, entries, sign_row<F>(abs(v) * inverse[p], group.cap), sixteen);
       const MaskOf<F> rare = eq(code, math_detail::bits<F>(rare_code(bits)));
       sum = sign_sum<F>(code, rare, group.workers, v);
       return mask_bits(rare) << (p * lanes);

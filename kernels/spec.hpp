@@ -207,12 +207,16 @@ struct MarginalSpec {
   /// signs
   const std::uint16_t* entries = nullptr;  ///< alias tables
   const std::uint16_t* masses = nullptr;   ///< what they give to each number of rare signs, in 2^-16; same places
+  int n_entries = 0;                       ///< of masses; entries: 4 more
   const double* binomials = nullptr;       ///< N choose k
+  int n_binomials = 0;
   XiTable<double> xi;
   /// counts
   const SubsetWord* subsets = nullptr;
+  int n_subsets = 0;
   int subset_words = 0;                   ///< of all workers in a step
   const std::uint32_t* counts = nullptr;  ///< bernoulli: alias tables of 64 entries
+  int n_counts = 0;
 };
 
 /// One curve: a process, its noise and its random streams.

@@ -72,6 +72,7 @@ struct Segment {
   int outer_levels = 0, inner_levels = 0;  ///< of the trees in shared memory
   R* gradient = nullptr;                   ///< by coordinate
   R* sum = nullptr;                        ///< by coordinate: of the workers' messages
+  R* slope = nullptr;                      ///< by coordinate, twice for each path (MarginalKind::counts)
   R* message = nullptr;                    ///< by coordinate: of one worker (general)
   R* model = nullptr;                      ///< by coordinate, model_slots + model_extra_rows times
   R* row_values = nullptr;                 ///< n_rows for each path (logistic), twice for models

@@ -55,9 +55,10 @@ const Variant<R>* find_variant(const std::vector<Variant<R>>& all, const SimSpec
   const LawFamily needed = family_of(spec.law.kind);
   const Variant<R>* found = nullptr;
   for (const Variant<R>& v : all) {
-    if (v.model != spec.is_model || v.general != (!spec.is_model && is_general(spec)) || v.scalar != scalar ||
-        v.layout != layout || v.laws < needed)
+    const bool general = !spec.is_model && is_general(spec);
+    if (v.model != spec.is_model || v.general != general || v.scalar != scalar || v.layout != layout || v.laws < needed)
       continue;
+    if (v.together != (!general && spec.marginal.kind != MarginalKind::none)) continue;
     if (scalar ? !v.any_objective && v.objective != spec.objective.kind : v.coordinates != coordinates) continue;
     if (found == nullptr || v.laws < found->laws) found = &v;
   }
@@ -75,6 +76,7 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
   const bool general = !spec.is_model && is_general(spec);
   const bool scalar = !spec.is_model && !general && choice.one_coordinate && spec.n_workers == 1 && !spec.affine &&
                       !spec.track_gradient && spec.compressor == CompressorKind::identity &&
+                      spec.marginal.kind == MarginalKind::none &&
                       spec.law.kind != LawKind::multivariate_t;
   const Variant<R>* variant = nullptr;
   if (scalar && options.tile <= 1) variant = find_variant(all, spec, true, Layout::registers, 1);
@@ -99,13 +101,15 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
     } else if (dim > each * lanes) {
       layout = Layout::memory;
     } else {
-      coordinates = dim <= lanes ? 1 : dim <= 2 * lanes && !general ? 2 : 4;
+      const bool two = !general && !(spec.marginal.kind != MarginalKind::none && sizeof(R) == 8);
+      coordinates = dim <= lanes ? 1 : dim <= 2 * lanes && two ? 2 : 4;
     }
     variant = find_variant(all, spec, false, layout, coordinates);
   }
   if (variant == nullptr) throw DeviceError("no kernel of variants.def fits this curve (--backend cpu does)");
   choice.variant = *variant;
-  choice.instructions = 60.0 * dim * spec.n_workers + 50.0;
+  const int drawn = spec.marginal.kind == MarginalKind::none ? spec.n_workers : spec.marginal.n_groups;
+  choice.instructions = 60.0 * dim * drawn + 50.0;
   if (choice.dense) choice.instructions += 8.0 * dim * std::max(dim, spec.objective.n_rows);
   if (spec.is_model) {
     const double points = spec.model.integrator == IntegratorKind::weak2 ? 8.0 : 1.0;
@@ -135,7 +139,7 @@ struct Needs {
 template <class R>
 std::uint64_t working_rows(const SimSpec<R>& spec) {
   if (spec.is_model) return 1 + static_cast<std::uint64_t>(model_slots(spec.model) + model_extra_rows);
-  return is_general(spec) ? 3 : 2;
+  return (is_general(spec) ? 3 : 2) + (spec.marginal.kind == MarginalKind::counts ? 2 : 0);
 }
 
 template <class R>
@@ -146,6 +150,8 @@ Needs<R> needs_of(const SimSpec<R>& spec, const Choice<R>& choice) {
   needs.fixed = 8 * static_cast<std::uint64_t>(spec.n_checkpoints) + sizeof(R) * 4 * dim +
                 (4 + sizeof(WorkerSpec<R>)) * static_cast<std::uint64_t>(spec.n_workers) + (1 << 20);
   if (!is_constant(spec.schedule)) needs.fixed += 2 * sizeof(R) * most_factors;
+  needs.fixed += 4 * static_cast<std::uint64_t>(spec.marginal.n_entries) +
+                 8 * static_cast<std::uint64_t>(spec.marginal.xi.n_pieces) * XiTable<double>::stride;
   needs.fixed += sizeof(R) * static_cast<std::uint64_t>(spec.signs.xi.n_pieces) * XiTable<R>::stride +
                  sizeof(SignGroup<R>) * static_cast<std::uint64_t>(spec.signs.n_groups);
   if (choice.dense) needs.fixed += sizeof(R) * (dim * dim + 2 * rows * dim) + 8 * (rows * dim + rows + dim);
@@ -255,6 +261,14 @@ class DeviceSpec {
     subset_words_ = DeviceArray<std::uint32_t>(words.data(), words.size());
     copy(sign_groups_, spec.signs.groups, static_cast<std::size_t>(host.signs.n_groups));
     copy(xi_, spec.signs.xi.pieces, static_cast<std::size_t>(host.signs.xi.n_pieces) * XiTable<R>::stride);
+    MarginalSpec<R>& marginal = spec.marginal;
+    copy(marginal_groups_, marginal.groups, static_cast<std::size_t>(marginal.n_groups));
+    copy(marginal_entries_, marginal.entries, static_cast<std::size_t>(marginal.n_entries));
+    copy(marginal_masses_, marginal.masses, static_cast<std::size_t>(marginal.n_entries));
+    copy(marginal_binomials_, marginal.binomials, static_cast<std::size_t>(marginal.n_binomials));
+    copy(marginal_xi_, marginal.xi.pieces, static_cast<std::size_t>(marginal.xi.n_pieces) * XiTable<double>::stride);
+    copy(marginal_subsets_, marginal.subsets, static_cast<std::size_t>(marginal.n_subsets));
+    copy(marginal_counts_, marginal.counts, static_cast<std::size_t>(marginal.n_counts));
   }
   void add_to(Segment<R>& segment) const {
     segment.rows_transposed = rows_transposed_.data();
@@ -279,6 +293,11 @@ class DeviceSpec {
   DeviceArray<WorkerSpec<R>> workers_;
   DeviceArray<SignGroup<R>> sign_groups_;
   DeviceArray<R> xi_;
+  DeviceArray<MarginalGroup<R>> marginal_groups_;
+  DeviceArray<std::uint16_t> marginal_entries_, marginal_masses_;
+  DeviceArray<double> marginal_binomials_, marginal_xi_;
+  DeviceArray<SubsetWord> marginal_subsets_;
+  DeviceArray<std::uint32_t> marginal_counts_;
   DeviceArray<std::uint32_t> subset_words_;
 };
 
@@ -511,6 +530,10 @@ class DeviceRun {
     if (!host_.is_model && is_general(host_) && choice_.variant.layout != Layout::registers) {
       const std::size_t row = static_cast<std::size_t>(row_length(choice_.variant.layout, host_.objective.dim));
       s.message = sum_.data() + sizes_.wave_blocks * block_paths * row;
+    }
+    if (host_.marginal.kind == MarginalKind::counts && choice_.variant.layout != Layout::registers) {
+      const std::size_t row = static_cast<std::size_t>(row_length(choice_.variant.layout, host_.objective.dim));
+      s.slope = sum_.data() + sizes_.wave_blocks * block_paths * row * (working_rows(host_) - 3);
     }
     s.row_values = row_values_.data();
     s.masks = masks_.data();

@@ -4,12 +4,14 @@
 #include "kernels/compressors.hpp"
 #include "kernels/cuda/noise.cuh"
 #include "kernels/cuda/segment.cuh"
+#include "kernels/marginal.hpp"
 
 namespace pathbound::cuda {
 
-/// Calls use(word, j) for the message's words in order, j = dim - m .. dim - 1 (Floyd's algorithm, compressors.hpp).
+/// Calls use(t, j) for the digits of the message's subset in order, j = dim - m .. dim - 1 and t in 0 .. j (Floyd's
+/// algorithm, compressors.hpp). A word a digit.
 template <class R, class Use>
-__device__ __forceinline__ void for_subset_words(const SimSpec<R>& spec, const Segment<R>& segment,
+__device__ __forceinline__ void for_subset_digits(const SimSpec<R>& spec, const Segment<R>& segment,
                                                  const PathWords& words, std::uint64_t message, Use&& use) {
   const std::uint64_t step = message / static_cast<std::uint32_t>(spec.n_workers);
   const int worker = static_cast<int>(message - step * static_cast<std::uint32_t>(spec.n_workers));
@@ -26,9 +28,62 @@ __device__ __forceinline__ void for_subset_words(const SimSpec<R>& spec, const S
 #pragma unroll
     for (int i = 0; i < per_block; ++i, ++number) {
       const std::uint32_t word = static_cast<std::uint32_t>(block[sizeof(R) == 4 ? i : 2 * i + 1]);
-      if (number >= 0 && number < count) use(word, spec.objective.dim - count + number);
+      const int j = spec.objective.dim - count + number;
+      if (number >= 0 && number < count) use(__umulhi(word, static_cast<std::uint32_t>(j + 1)), j);
     }
   }
+}
+
+/// The same for workers drawn together (marginal.hpp), message i of a step being worker i of the groups in order.
+template <class R, class Use>
+__device__ __forceinline__ void for_marginal_subset_digits(const SimSpec<R>& spec, const PathWords& words,
+                                                           std::uint64_t path, std::uint64_t message, Use&& use) {
+  const MarginalSpec<R>& marginal = spec.marginal;
+  const std::uint64_t step = message / static_cast<std::uint32_t>(spec.n_workers);
+  int worker = static_cast<int>(message - step * static_cast<std::uint32_t>(spec.n_workers)), g = 0;
+  std::uint64_t first = step * static_cast<std::uint32_t>(marginal.subset_words);
+  for (; worker >= marginal.groups[g].workers; ++g) {
+    worker -= marginal.groups[g].workers;
+    first += static_cast<std::uint64_t>(marginal.groups[g].workers) * marginal.groups[g].subset_words;
+  }
+  const MarginalGroup<R>& group = marginal.groups[g];
+  first += static_cast<std::uint64_t>(worker) * group.subset_words;
+  constexpr int per_block = uniforms_per_block<R>;
+  std::uint64_t made = ~std::uint64_t{0};
+  BitsOf<R> block[4];
+#pragma unroll 1
+  for (int i = 0; i < group.subset_words; ++i) {
+    const std::uint64_t number = first + i;
+    if (number / per_block != made) {
+      made = number / per_block;
+      words.template block<R>(first_block(Purpose::compressor) + made, block);
+    }
+    std::uint32_t drawn[per_block];
+#pragma unroll
+    for (int w = 0; w < per_block; ++w) drawn[w] = static_cast<std::uint32_t>(block[sizeof(R) == 4 ? w : 2 * w + 1]);
+    std::uint32_t word = pick(drawn, static_cast<int>(number % per_block));
+    const SubsetWord digits = marginal.subsets[group.first_subset + i];
+    if (subset_word_is_open(word * digits.bound, digits.bound))
+      word = extended_subset_word(word, digits.bound, spec.seed, path, number);
+#pragma unroll 1
+    for (int j = digits.first; j < digits.first + digits.count; ++j) {
+      use(__umulhi(word, static_cast<std::uint32_t>(j + 1)), j);
+      word *= static_cast<std::uint32_t>(j + 1);
+    }
+  }
+}
+
+/// Whether workers are drawn together: known to the kernels of one form, looked up by those of both.
+enum class Together { never, always, looked_up };
+
+template <Together marginal, class R, class Use>
+__device__ __forceinline__ void for_digits(const SimSpec<R>& spec, const Segment<R>& segment, const PathWords& words,
+                                           std::uint64_t path, std::uint64_t message, Use&& use) {
+  if constexpr (marginal != Together::never) {
+    if (marginal == Together::always || spec.marginal.kind == MarginalKind::counts)
+      return for_marginal_subset_digits(spec, words, path, message, use);
+  }
+  if constexpr (marginal != Together::always) for_subset_digits(spec, segment, words, message, use);
 }
 
 /// A set of up to 32, 64 or 128 coordinates in registers. Written with bits, not with an index into words: that would
@@ -54,12 +109,12 @@ struct Set128 {
 };
 
 /// Subsets of up to 32 E coordinates.
-template <class R, int E>
+template <class R, int E, Together marginal>
 class RegisterSubsets {
  public:
   __device__ __forceinline__ RegisterSubsets(const SimSpec<R>& spec, const Segment<R>& segment, std::uint64_t path,
                                              const Lanes& lanes)
-      : spec_(spec), segment_(segment), words_(spec.seed, path), lanes_(lanes) {}
+      : spec_(spec), segment_(segment), words_(spec.seed, path), path_(path), lanes_(lanes) {}
 
   /// Bit e: whether coordinate c + e is in the set of this message. To be called with rising messages by all lanes.
   __device__ __forceinline__ std::uint32_t members(std::uint64_t message, int c) {
@@ -100,8 +155,7 @@ class RegisterSubsets {
   template <class Set>
   __device__ __forceinline__ Set chosen(std::uint64_t message) {
     Set set;
-    for_subset_words(spec_, segment_, words_, message, [&](std::uint32_t word, int j) {
-      const std::uint32_t t = __umulhi(word, static_cast<std::uint32_t>(j + 1));
+    for_digits<marginal>(spec_, segment_, words_, path_, message, [&](std::uint32_t t, int j) {
       set.insert(set.has(t) ? static_cast<std::uint32_t>(j) : t);
     });
     return set;
@@ -110,6 +164,7 @@ class RegisterSubsets {
   const SimSpec<R>& spec_;
   const Segment<R>& segment_;
   PathWords words_;
+  std::uint64_t path_;
   Lanes lanes_;
   std::uint64_t batch_ = ~std::uint64_t{0};
   Low low_;
@@ -117,7 +172,7 @@ class RegisterSubsets {
 };
 
 /// Subsets of any size, in the segment's working memory.
-template <class R>
+template <class R, Together marginal>
 class MemorySubsets {
  public:
   __device__ __forceinline__ MemorySubsets(const SimSpec<R>& spec, const Segment<R>& segment, std::uint64_t path,
@@ -125,6 +180,7 @@ class MemorySubsets {
       : spec_(spec),
         segment_(segment),
         words_(spec.seed, path),
+        path_(path),
         lanes_(lanes),
         rows_((spec.objective.dim + 31) / 32),
         masks_(segment.masks + static_cast<std::int64_t>(local_path) * lanes.count * rows_) {}
@@ -136,9 +192,8 @@ class MemorySubsets {
       __syncwarp();  // nobody reads the sets of the last batch any more
       std::uint32_t* mask = masks_ + static_cast<std::int64_t>(lanes_.lane) * rows_;
       for (int r = 0; r < rows_; ++r) mask[r] = 0;
-      for_subset_words(spec_, segment_, words_, batch + static_cast<std::uint64_t>(lanes_.lane),
-                       [&](std::uint32_t word, int j) {
-                         std::uint32_t t = __umulhi(word, static_cast<std::uint32_t>(j + 1));
+      for_digits<marginal>(spec_, segment_, words_, path_, batch + static_cast<std::uint64_t>(lanes_.lane),
+                       [&](std::uint32_t t, int j) {
                          if (((mask[t >> 5] >> (t & 31)) & 1u) != 0) t = static_cast<std::uint32_t>(j);
                          mask[t >> 5] |= 1u << (t & 31);
                        });
@@ -152,6 +207,7 @@ class MemorySubsets {
   const SimSpec<R>& spec_;
   const Segment<R>& segment_;
   PathWords words_;
+  std::uint64_t path_;
   Lanes lanes_;
   int rows_;
   std::uint32_t* masks_;

@@ -6,12 +6,13 @@
 #include "kernels/cuda/noise.cuh"
 #include "kernels/cuda/subset.cuh"
 #include "kernels/cuda/tile_state.cuh"
+#include "kernels/marginal.hpp"
 #include "kernels/methods.hpp"
 
 namespace pathbound::cuda {
 
-/// general: also the methods, compressors, laws and sums of is_general.
-template <class R, int E, LawFamily laws, bool general, Layout layout>
+/// general: also the methods, compressors, laws and sums of is_general. together: the forms of marginal.hpp.
+template <class R, int E, LawFamily laws, bool general, Layout layout, Together together>
 class TileRun : TileState<R, E, layout, general> {
   using Base = TileState<R, E, layout, general>;
   using Base::dim;
@@ -34,6 +35,7 @@ class TileRun : TileState<R, E, layout, general> {
     if constexpr (layout != Layout::registers) {
       sum_of_path_ = segment.sum + Base::first_of_path();
       if constexpr (general) message_of_path_ = segment.message + Base::first_of_path();
+      if constexpr (together != Together::never) slope_of_path_ = segment.slope + 2 * Base::first_of_path();
     }
     if constexpr (general) state_of_path_ = segment.state + Base::first_of_path() * state_vectors(spec.method);
   }
@@ -64,9 +66,9 @@ class TileRun : TileState<R, E, layout, general> {
  private:
   __device__ __forceinline__ auto make_subsets() const {
     if constexpr (layout == Layout::registers) {
-      return RegisterSubsets<R, E>(spec_, segment_, segment_.first_path + local_, lanes_);
+      return RegisterSubsets<R, E, together>(spec_, segment_, segment_.first_path + local_, lanes_);
     } else {
-      return MemorySubsets<R>(spec_, segment_, segment_.first_path + local_, lanes_, exists_ ? local_ : 0);
+      return MemorySubsets<R, together>(spec_, segment_, segment_.first_path + local_, lanes_, exists_ ? local_ : 0);
     }
   }
 
@@ -84,6 +86,33 @@ class TileRun : TileState<R, E, layout, general> {
     if constexpr (layout != Layout::registers) {
       for (int c = lanes_.lane * E; c < dim(); c += lanes_.count * E) store_row(sum_of_path_ + c, dim() - c, sum);
     }
+    bool drawn = together == Together::always;
+    if constexpr (together == Together::looked_up) drawn = spec_.marginal.kind != MarginalKind::none;
+    if constexpr (together != Together::never) {
+      if (drawn) draw_together(k, mean_square, sum);
+    }
+    if constexpr (together != Together::always) {
+      if (!drawn) add_workers(k, mean_square, sum);
+    }
+    if constexpr (general) {
+      move(k, factor, sum);
+    } else if constexpr (layout == Layout::registers) {
+#pragma unroll
+      for (int e = 0; e < E; ++e) x_[e] = fma(factor, sum[e], x_[e]);
+    } else {
+      for (int c = lanes_.lane * E; c < dim(); c += lanes_.count * E) {
+        R x[E];
+        load_row(x_of_path_ + c, dim() - c, x);
+        load_row(sum_of_path_ + c, dim() - c, sum);
+#pragma unroll
+        for (int e = 0; e < E; ++e) x[e] = fma(factor, sum[e], x[e]);
+        store_row(x_of_path_ + c, dim() - c, x);
+      }
+    }
+  }
+
+  /// Adds the messages worker by worker.
+  __device__ __forceinline__ void add_workers(std::uint64_t k, R mean_square, R (&sum)[E]) {
     std::uint64_t message = k * static_cast<std::uint32_t>(spec_.n_workers);
     for (int i = 0; i < spec_.n_workers; ++i, ++message) {
       const WorkerSpec<R>& worker = spec_.workers[i];
@@ -113,20 +142,135 @@ class TileRun : TileState<R, E, layout, general> {
         if (sends_whole_vectors(spec_)) add_whole(worker, message, sum);
       }
     }
-    if constexpr (general) {
-      move(k, factor, sum);
-    } else if constexpr (layout == Layout::registers) {
-#pragma unroll
-      for (int e = 0; e < E; ++e) x_[e] = fma(factor, sum[e], x_[e]);
+  }
+
+  // ---- the workers' messages in one draw (marginal.hpp)
+  /// change(v) of the lane's coordinates c .. c + E - 1 of a vector, in registers or in memory.
+  template <class Change>
+  __device__ __forceinline__ void change_row(R* row, int c, R (&registers)[E], Change&& change) {
+    if constexpr (layout == Layout::registers) {
+      change(registers);
     } else {
-      for (int c = lanes_.lane * E; c < dim(); c += lanes_.count * E) {
-        R x[E];
-        load_row(x_of_path_ + c, dim() - c, x);
-        load_row(sum_of_path_ + c, dim() - c, sum);
+      R v[E];
+      load_row(row + c, dim() - c, v);
+      change(v);
+      store_row(row + c, dim() - c, v);
+    }
+  }
+
+  __device__ __forceinline__ void draw_together(std::uint64_t k, R mean_square, R (&sum)[E]) {
+    if (spec_.marginal.kind == MarginalKind::signs) {
+      draw_signs(k, mean_square, sum);
+    } else {
+      draw_counts(k, mean_square, sum);
+    }
+  }
+
+  __device__ __forceinline__ void draw_signs(std::uint64_t k, R mean_square, R (&sum)[E]) {
+    const MarginalSpec<R>& marginal = spec_.marginal;
+    const std::uint64_t path = segment_.first_path + local_;
+    constexpr int words = (E + 1) / 2;
+    const std::uint32_t row_words = (static_cast<std::uint32_t>(dim()) + 1) / 2;
+    std::uint64_t number = k * static_cast<std::uint32_t>(marginal.n_groups);
+#pragma unroll 1
+    for (int i = 0; i < marginal.n_groups; ++i, ++number) {
+      const MarginalGroup<R>& group = marginal.groups[i];
+      const R inverse =
+          spec_.affine ? group.unit / sqrt(fma(group.affine_sq, mean_square, group.scale_sq)) : group.inverse;
+      const std::uint16_t* entries = marginal.entries + group.entries;
+      for_chunks([&](int c, const R(&)[E], const R(&g)[E]) {
+        std::uint32_t drawn[words];
+        coordinate_words_.read(number * row_words + static_cast<std::uint32_t>(c) / 2, drawn,
+                               [&](std::uint64_t block, std::uint32_t(&out)[uniforms_per_block<R>]) {
+                                 draw_block(first_block(Purpose::gradient_noise) + block, out);
+                               });
+        change_row(sum_of_path_, c, sum, [&](R(&s)[E]) {
 #pragma unroll
-        for (int e = 0; e < E; ++e) x[e] = fma(factor, sum[e], x[e]);
-        store_row(x_of_path_ + c, dim() - c, x);
-      }
+          for (int e = 0; e < E; ++e) {
+            if (c + e >= dim()) break;
+            const bool upper = E == 1 ? (c & 1) != 0 : (e & 1) != 0;
+            const BitsOf<R> sixteen = upper ? drawn[e / 2] >> 16 : drawn[e / 2] & 0xffffu;
+            const R scaled = abs(g[e]) * inverse;
+            const BitsOf<R> code = sign_code<R>(group.bits, entries, sign_row<R>(scaled, group.cap), sixteen);
+            R here;
+            if (code == static_cast<BitsOf<R>>(rare_code(group.bits))) {
+              here = rare_sign_sum<R>(marginal, group, spec_.seed, path,
+                                      number * static_cast<std::uint32_t>(dim()) + static_cast<std::uint32_t>(c + e),
+                                      scaled, g[e]);
+            } else {
+              here = sign_sum<R>(code, false, group.workers, g[e]);
+            }
+            s[e] = s[e] + here;
+          }
+        });
+      });
+    }
+  }
+
+  __device__ __forceinline__ void draw_counts(std::uint64_t k, R mean_square, R (&sum)[E]) {
+    const MarginalSpec<R>& marginal = spec_.marginal;
+    R slope[E], variance[E];
+    std::uint64_t message = k * static_cast<std::uint32_t>(spec_.n_workers);
+#pragma unroll 1
+    for (int i = 0; i < marginal.n_groups; ++i) {
+      const MarginalGroup<R>& group = marginal.groups[i];
+      const bool first = i == 0, last = i + 1 == marginal.n_groups;
+      count_kept(group, k * static_cast<std::uint32_t>(marginal.n_groups) + i, message, sum);
+      message += static_cast<std::uint32_t>(group.workers);
+      const R each = spec_.affine ? fma(group.variance_affine, mean_square, group.variance) : group.variance;
+      for_chunks([&](int c, const R(&)[E], const R(&g)[E]) {
+        change_row(sum_of_path_, c, sum, [&](R(&s)[E]) {
+          change_row(slope_of_path_, c, slope, [&](R(&a)[E]) {
+            change_row(slope_of_path_ + row_length(layout, dim()), c, variance, [&](R(&b)[E]) {
+#pragma unroll
+              for (int e = 0; e < E; ++e) {
+                a[e] = first ? group.factor * s[e] : fma(group.factor, s[e], a[e]);
+                b[e] = first ? each * s[e] : fma(each, s[e], b[e]);
+              }
+              if (!last) return;
+              R z[E], carry = R(0);
+              noise_.read(k, c, lanes_, z, carry);
+#pragma unroll
+              for (int e = 0; e < E; ++e) s[e] = fma(a[e], g[e], sqrt(b[e]) * z[e]);
+            });
+          });
+        });
+      });
+    }
+  }
+
+  /// How many workers of the group keep each coordinate. number: of the group among those of all steps.
+  __device__ __forceinline__ void count_kept(const MarginalGroup<R>& group, std::uint64_t number,
+                                             std::uint64_t message, R (&count)[E]) {
+    const bool subsets = spec_.compressor == CompressorKind::rand_k;
+    const auto for_counts = [&](auto&& change) {
+      for_chunks([&](int c, const R(&)[E], const R(&)[E]) {
+        change_row(sum_of_path_, c, count, [&](R(&n)[E]) { change(c, n); });
+      });
+    };
+    if (!subsets) {
+      const std::uint32_t* entries = spec_.marginal.counts + group.first_count;
+      for_counts([&](int c, R(&n)[E]) {
+        std::uint32_t drawn[E];
+        draw_words(number, c, drawn);
+#pragma unroll
+        for (int e = 0; e < E; ++e) n[e] = static_cast<R>(static_cast<int>(count_of<R>(entries, drawn[e])));
+      });
+      return;
+    }
+    for_counts([&](int, R(&n)[E]) {
+#pragma unroll
+      for (int e = 0; e < E; ++e) n[e] = R(0);
+    });
+    const bool inverted = group.keep > dim() - group.keep;
+#pragma unroll 1
+    for (int worker = 0; worker < group.workers; ++worker) {
+      for_counts([&](int c, R(&n)[E]) {
+        std::uint32_t kept = subsets_.members(message + static_cast<std::uint32_t>(worker), c);
+        if (inverted) kept = ~kept;
+#pragma unroll
+        for (int e = 0; e < E; ++e) n[e] = n[e] + (((kept >> e) & 1u) != 0 ? R(1) : R(0));
+      });
     }
   }
 
@@ -166,12 +310,16 @@ class TileRun : TileState<R, E, layout, general> {
   __device__ __forceinline__ void draw_words(std::uint64_t message, int c, std::uint32_t (&drawn)[E]) {
     coordinate_words_.read(message * static_cast<std::uint32_t>(dim()) + static_cast<std::uint32_t>(c), drawn,
                            [&](std::uint64_t block, std::uint32_t(&out)[uniforms_per_block<R>]) {
-                             BitsOf<R> words[4];
-                             words_.template block<R>(first_block(Purpose::compressor) + block, words);
-#pragma unroll
-                             for (int i = 0; i < uniforms_per_block<R>; ++i)
-                               out[i] = static_cast<std::uint32_t>(words[sizeof(R) == 4 ? i : 2 * i + 1]);
+                             draw_block(first_block(Purpose::compressor) + block, out);
                            });
+  }
+  /// The 32-bit words of a block's uniforms.
+  __device__ __forceinline__ void draw_block(std::uint64_t block, std::uint32_t (&out)[uniforms_per_block<R>]) {
+    BitsOf<R> words[4];
+    words_.template block<R>(block, words);
+#pragma unroll
+    for (int i = 0; i < uniforms_per_block<R>; ++i)
+      out[i] = static_cast<std::uint32_t>(words[sizeof(R) == 4 ? i : 2 * i + 1]);
   }
 
   // ---- general: vectors of a path, in the lane's registers or in memory
@@ -408,9 +556,10 @@ class TileRun : TileState<R, E, layout, general> {
 
   LaneNoise<R, laws> noise_;
   PathWords words_;
-  std::conditional_t<layout == Layout::registers, RegisterSubsets<R, E>, MemorySubsets<R>> subsets_;
+  std::conditional_t<layout == Layout::registers, RegisterSubsets<R, E, together>, MemorySubsets<R, together>> subsets_;
   BlockReader<std::uint32_t, uniforms_per_block<R>> coordinate_words_;
   R* sum_of_path_ = nullptr;
+  R* slope_of_path_ = nullptr;  // together only: of the gradient in the sum, and after it the variance of the noise
   // general only
   R *message_of_path_ = nullptr, *state_of_path_ = nullptr;
   R message_[E], state_[2][E];  // registers
@@ -420,14 +569,21 @@ template <class R, int E, LawFamily laws, Layout layout>
 __global__ void __launch_bounds__(step_threads(layout), sizeof(R) == 8 ? 1 : 2)
     tile_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment) {
   __shared__ SharedMemory<R, layout> shared;
-  TileRun<R, E, laws, false, layout>(spec, segment, shared).run();
+  TileRun<R, E, laws, false, layout, Together::never>(spec, segment, shared).run();
+}
+
+template <class R, int E, Layout layout>
+__global__ void __launch_bounds__(step_threads(layout), sizeof(R) == 8 ? 1 : 2)
+    together_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment) {
+  __shared__ SharedMemory<R, layout> shared;
+  TileRun<R, E, LawFamily::gaussian, false, layout, Together::always>(spec, segment, shared).run();
 }
 
 template <class R, int E, Layout layout>
 __global__ void __launch_bounds__(step_threads(layout), 1)
     general_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment) {
   __shared__ SharedMemory<R, layout> shared;
-  TileRun<R, E, LawFamily::all, true, layout>(spec, segment, shared).run();
+  TileRun<R, E, LawFamily::all, true, layout, Together::looked_up>(spec, segment, shared).run();
 }
 
 }  // namespace pathbound::cuda

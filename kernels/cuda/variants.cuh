@@ -22,7 +22,8 @@ struct Variant {
   int coordinates;       ///< tile: a lane's
   Layout layout;         ///< tile
   bool model = false;    ///< of an SDE model
-  bool general = false;  ///< of a method with more than the first components (is_general)
+  bool general = false;   ///< of a method with more than the first components (is_general)
+  bool together = false;  ///< of workers drawn together, else none or all of those
 };
 
 std::vector<Variant<float>> scalar_float_variants();
@@ -30,6 +31,8 @@ std::vector<Variant<float>> tile_float_variants();
 std::vector<Variant<double>> double_variants();
 std::vector<Variant<float>> general_float_variants();
 std::vector<Variant<double>> general_double_variants();
+std::vector<Variant<float>> together_float_variants();
+std::vector<Variant<double>> together_double_variants();
 std::vector<Variant<float>> model_float_variants();
 std::vector<Variant<double>> model_double_variants();
 
@@ -42,10 +45,12 @@ std::vector<Variant<R>> step_variants() {
     add(scalar_float_variants());
     add(tile_float_variants());
     add(general_float_variants());
+    add(together_float_variants());
     add(model_float_variants());
   } else {
     add(double_variants());
     add(general_double_variants());
+    add(together_double_variants());
     add(model_double_variants());
   }
   return all;
