@@ -311,8 +311,11 @@ void each_combination(Use&& use) {
                {CompressorKind::identity, CompressorKind::rand_k, CompressorKind::bernoulli}) {
             if (sign && compressor != CompressorKind::identity) continue;
             for (const bool affine : {false, true}) {
-              for (const bool track : {false, true}) {
+              for (const int form : {0, 1, 2, 3}) {
+                const bool track = (form & 1) != 0, direct = (form & 2) != 0;
+                if (direct && shape.workers == 1) continue;
                 CurveConfig curve = experiment.curves.back();
+                if (direct) curve.sampling = "direct";
                 curve.noise.law = law;
                 curve.noise.affine = affine ? 0.5 : 0.0;
                 curve.method = sign                                     ? MethodKind::dsignsgd
@@ -984,6 +987,20 @@ std::vector<VerifyExperiment> verify_experiments() {
       "count = 3\nscale = [0.5, 1.0, 0.0]", sign + polynomial, bound("B6d"));
   add("least_squares d = 9, gaussian, sign, sums", "paths = 97\nsteps = 12",
       "kind = \"least_squares\"\ndim = 9\nrows = 23\nrank = 5", "", "count = 2", sign, bound("B6d"));
+  // Workers drawn together, beside those above: groups, table sizes, kept and dropped sides.
+  add("quadratic d = 5, t 3, sign, 20 workers", "paths = 97\nsteps = 12", quadratic(5), t("3.0"), "count = 20", sign);
+  add("cosh d = 3, laplace, sign, 70 workers", "paths = 65\nsteps = 12", "kind = \"cosh\"\ndim = 3",
+      "law = \"laplace\"\naffine = 0.3", "count = 70", sign + polynomial);
+  add("quadratic d = 65, contaminated, sign, scales", "paths = 65\nsteps = 8", quadratic(65),
+      "law = \"contaminated_gaussian\"\neps = 0.1\nk = 10.0", "count = 4\nscale = [0.5, 1.0, 0.5, 2.0]", sign);
+  add("quadratic d = 34, rand_k, 20 workers, lists of k", "paths = 65\nsteps = 6", quadratic(34), "affine = 0.2",
+      "count = 20\nk = [1, 17, 30, 34, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5]", rand_k(5));
+  add("quadratic d = 129, rand_k, scales", "paths = 65\nsteps = 6", quadratic(129), "",
+      "count = 3\nscale = [1.0, 0.0, 2.0]", rand_k(50));
+  add("quadratic d = 3, bernoulli, batches", "paths = 97\nsteps = 12", quadratic(3), "affine = 0.5",
+      "count = 3\nbatch = [1, 2, 1]", bernoulli);
+  add("quadratic d = 6, cauchy, merged", "paths = 97\nsteps = 12", quadratic(6), t("1.0") + "\nscale = 0.1",
+      "count = 3\nscale = [0.1, 0.2, 0.3]", dsgd);
   // SDE models, of the curve above them.
   const auto model = [](const std::string& method, const std::string& kind, int substeps,
                         const std::string& more = "") {
@@ -1065,6 +1082,16 @@ std::vector<VerifyExperiment> verify_experiments() {
       "", model(bernoulli + by_norm + polynomial, "hessian_aware", 3));
   add("model: hessian_aware of sign, quadratic d = 2, hessian_norm", "paths = 70\nsteps = 8", quadratic(2), "",
       "count = 3", model(sign + by_curvature, "hessian_aware", 2));
+  // Where workers are drawn together, also worker by worker.
+  for (std::size_t i = 0, n = all.size(); i < n; ++i) {
+    const Experiment experiment = parse_experiment(all[i].text, "verify: " + all[i].name);
+    if (sampling_form(experiment.curves.back(), experiment.objective.dim) == SamplingForm::direct) continue;
+    VerifyExperiment direct = all[i];
+    direct.name += ", direct";
+    const std::string curve = "[[curve]]\n";
+    direct.text.insert(direct.text.find(curve) + curve.size(), "sampling = \"direct\"\n");
+    all.push_back(direct);
+  }
   return all;
 }
 

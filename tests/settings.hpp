@@ -46,7 +46,22 @@ inline std::string with_model(const std::string& curve, const std::string& kind,
 }
 
 /// Every objective, law, compressor, method, schedule and form of the loops at least once, with awkward sizes.
+inline std::vector<Setting> settings_once();
+
+/// Those of settings_once, and where workers are drawn together also worker by worker.
 inline std::vector<Setting> settings() {
+  std::vector<Setting> all = settings_once();
+  for (std::size_t i = 0, n = all.size(); i < n; ++i) {
+    const Experiment experiment = parse_experiment(all[i].text("float"), "test.toml");
+    if (sampling_form(experiment.curves.back(), experiment.objective.dim) == SamplingForm::direct) continue;
+    Setting direct = all[i];
+    direct.curve = "sampling = \"direct\"\n" + direct.curve;
+    all.push_back(direct);
+  }
+  return all;
+}
+
+inline std::vector<Setting> settings_once() {
   const std::string quadratic1 = "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }";
   const auto quadratic = [](int d) {
     return "kind = \"quadratic\"\ndim = " + std::to_string(d) +
@@ -130,6 +145,17 @@ inline std::vector<Setting> settings() {
        bernoulli + "\nadaptive = { kind = \"l0l1\", theta = 0.7 }"},
       {"paths = 33\nsteps = 20", "kind = \"quartic\"\ndim = 3\nstart = 2.0", "", "count = 2",
        dsgd + "\nadaptive = { kind = \"gradient_norm\", c = 0.5, q = 1.3, stochastic = true }"},
+      // Workers drawn together, beside those above: groups, table sizes, kept and dropped sides.
+      {"paths = 97\nsteps = 25", quadratic(5), "law = \"student_t\"\nnu = 3.0", "count = 20", sign},
+      {"paths = 65\nsteps = 25", "kind = \"cosh\"\ndim = 3", "law = \"laplace\"\naffine = 0.3", "count = 70",
+       sign + polynomial},
+      {"paths = 65\nsteps = 12", quadratic(65), "law = \"contaminated_gaussian\"\neps = 0.1\nk = 10.0",
+       "count = 4\nscale = [0.5, 1.0, 0.5, 2.0]", sign},
+      {"paths = 65\nsteps = 12", quadratic(34), "affine = 0.2",
+       "count = 20\nk = [1, 17, 30, 34, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5]", rand_k(5)},
+      {"paths = 65\nsteps = 12", quadratic(129), "", "count = 3\nscale = [1.0, 0.0, 2.0]", rand_k(50)},
+      {"paths = 33\nsteps = 25", quadratic(3), "affine = 0.5", "count = 3\nbatch = [1, 2, 1]", bernoulli},
+      {"paths = 33\nsteps = 25", quadratic(6), t1, "count = 3\nscale = [0.1, 0.2, 0.3]", dsgd},
       // SDE models.
       {"paths = 5001\nsteps = 9", quadratic(1), "", "", with_model(dsgd + polynomial, "first_order", 3)},
       {"paths = 33\nsteps = 9", quadratic(7), "affine = 0.5", "count = 3\nbatch = [1, 2, 3]",
