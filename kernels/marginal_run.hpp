@@ -7,6 +7,20 @@
 namespace pathbound {
 inline namespace PATHBOUND_ISA {
 
+/// What a digit t in 0 .. j of a subset needs of j < 64, in memory, from where it is in all lanes at no cost.
+struct DigitConstants {
+  std::uint64_t values, bit;  ///< j + 1, 2^j
+};
+struct DigitTable {
+  DigitConstants of[64];
+};
+constexpr DigitTable make_digit_table() {
+  DigitTable table{};
+  for (unsigned j = 0; j < 64; ++j) table.of[j] = {j + 1u, std::uint64_t{1} << j};
+  return table;
+}
+inline constexpr DigitTable digit_constants = make_digit_table();
+
 /// Rows of working memory (as workspace_rows): bit planes of the counts and, for several groups, the coefficients of
 /// gradient and noise.
 template <class R>
@@ -64,22 +78,22 @@ class MarginalRun {
   }
 
   // ------------------------------------------------------------------ counts
-  /// The sums of the workers' messages; noise: hands out the rows of normals.
-  template <class Noise>
-  PATHBOUND_HD void counts(const R* g, const R* mean_square, Noise& noise, R* sum) {
+  /// use(j, p, sum): sum of the workers' messages; noise: hands out the rows of normals.
+  template <class Noise, class Use>
+  PATHBOUND_HD void counts(const R* g, const R* mean_square, Noise& noise, Use&& use) {
     const int n = spec_->marginal.n_groups;
     for (int i = 0; i < n; ++i) {
       const MarginalGroup<R>& group = spec_->marginal.groups[i];
       if (spec_->compressor == CompressorKind::rand_k) choose_subsets(group);
       const bool first = i == 0, last = i + 1 == n;
       if (first && last)
-        counts_of_group<true, true>(group, g, mean_square, noise, sum);
+        counts_of_group<true, true>(group, g, mean_square, noise, use);
       else if (first)
-        counts_of_group<true, false>(group, g, mean_square, noise, sum);
+        counts_of_group<true, false>(group, g, mean_square, noise, use);
       else if (last)
-        counts_of_group<false, true>(group, g, mean_square, noise, sum);
+        counts_of_group<false, true>(group, g, mean_square, noise, use);
       else
-        counts_of_group<false, false>(group, g, mean_square, noise, sum);
+        counts_of_group<false, false>(group, g, mean_square, noise, use);
     }
   }
 
@@ -122,8 +136,8 @@ class MarginalRun {
   template <class Correct>
   PATHBOUND_HD_CALL void draw_rest(const MarginalGroup<R>& group, int index, int j, std::uint32_t open, const R* g,
                                    Correct&& correct) {
-    for (int slot = 0; slot < width; ++slot) {
-      if (((open >> slot) & 1u) == 0) continue;
+    for (; open != 0; open &= open - 1) {
+      const int slot = __builtin_ctz(open);
       const R v = g[j * width + slot];
       const std::uint64_t path = first_path_ + static_cast<std::uint64_t>(path_of_slot(slot));
       correct(index, j, slot,
@@ -139,6 +153,8 @@ class MarginalRun {
     for (int worker = 0; worker < group.workers; ++worker) {
       if (rows == 1)
         choose_subset<1>(group);
+      else if (rows == 2 && lanes > 1 && sizeof(R) == 4)
+        choose_wide_subset(group);
       else if (rows == 2)
         choose_subset<2>(group);
       else
@@ -188,6 +204,45 @@ class MarginalRun {
       for (int p = 0; p < P; ++p) add_to_planes(rows, r, p, mask[r][p]);
     }
   }
+  /// The same for up to 64 coordinates in float, with masks and products in lanes of 64 bits.
+  PATHBOUND_HD_CALL void choose_wide_subset(const MarginalGroup<R>& group) {
+    if constexpr (lanes > 1 && sizeof(R) == 4) {
+      using Wide = BitsOf<DoubleOf<F>>;
+      const SubsetWord* digits = spec_->marginal.subsets + group.first_subset;
+      const Wide zero(std::uint64_t{0}), one(std::uint64_t{1});
+      Wide mask[P][2];
+      PATHBOUND_UNROLL
+      for (int p = 0; p < P; ++p) mask[p][0] = mask[p][1] = zero;
+      for (int i = 0; i < group.subset_words; ++i) {
+        Bits word[P];
+        take_subset_word(digits[i], word);
+        Wide v[P][2];
+        PATHBOUND_UNROLL
+        for (int p = 0; p < P; ++p) widen(word[p], v[p][0], v[p][1]);
+        const int count = digits[i].count;
+        for (int digit = 0; digit < count; ++digit) {
+          const DigitConstants& c = digit_constants.of[digits[i].first + digit];
+          const Wide values(c.values), j_bit(c.bit);
+          PATHBOUND_UNROLL
+          for (int p = 0; p < P; ++p) {
+            PATHBOUND_UNROLL
+            for (int h = 0; h < 2; ++h) {
+              v[p][h] = mul_words(v[p][h], values);
+              const Wide bit = shl_each(one, shr(v[p][h], 32));
+              mask[p][h] = mask[p][h] | select(no_common_bit(mask[p][h], bit), bit, j_bit);
+            }
+          }
+        }
+      }
+      PATHBOUND_UNROLL
+      for (int p = 0; p < P; ++p) {
+        Bits low, high;
+        narrow(mask[p][0], mask[p][1], low, high);
+        add_to_planes(2, 0, p, low);
+        add_to_planes(2, 1, p, high);
+      }
+    }
+  }
   /// The same for any number of coordinates: each path looks into its own row, so lane by lane.
   PATHBOUND_HD_CALL void choose_large_subset(const MarginalGroup<R>& group, int rows) {
     constexpr int bits = bits_per_lane<F>;
@@ -232,9 +287,9 @@ class MarginalRun {
   }
   PATHBOUND_HD_CALL void extend_subset_word(const SubsetWord& digits, std::uint32_t open, const Word* w, Bits v[P]) {
     alignas(64) Word word[width];
-    for (int slot = 0; slot < width; ++slot) {
-      word[slot] = w[slot];
-      if (((open >> slot) & 1u) == 0) continue;
+    for (int p = 0; p < P; ++p) store_bits(word + p * lanes, v[p]);
+    for (; open != 0; open &= open - 1) {
+      const int slot = __builtin_ctz(open);
       const std::uint64_t path = first_path_ + static_cast<std::uint64_t>(path_of_slot(slot));
       word[slot] = static_cast<Word>(
           extended_subset_word(static_cast<std::uint32_t>(w[slot]), digits.bound, spec_->seed, path, number_));
@@ -253,10 +308,20 @@ class MarginalRun {
   }
 
   /// What the group's workers add to the coefficients of gradient and noise; after the last group the sums.
-  template <bool first, bool last, class Noise>
-  PATHBOUND_HD_CALL void counts_of_group(const MarginalGroup<R>& group, const R* g, const R* mean_square, Noise& noise,
-                                         R* sum) {
-    const int dim = spec_->objective.dim;
+  template <bool first, bool last, class Noise, class Use>
+  PATHBOUND_HD void counts_of_group(const MarginalGroup<R>& group, const R* g, const R* mean_square, Noise& noise,
+                                    Use&& use) {
+    if (first && last && !spec_->affine) {
+      // Of one group the standard deviation is one of 16 numbers.
+      alignas(64) R root[16];
+      for (int c = 0; c < 16; ++c) root[c] = sqrt(group.variance * static_cast<R>(c));
+      const F factor(group.factor);
+      for_counts<true>(group, noise, [&](int j, int p, Bits count, const R* z) {
+        const F a = factor * int_to_real(count), b = lookup_sixteen(root, count, F());
+        use(j, p, fma(a, load<F>(g + j * width + p * lanes), b * load<F>(z + p * lanes)));
+      });
+      return;
+    }
     F variance[P];
     PATHBOUND_UNROLL
     for (int p = 0; p < P; ++p) {
@@ -265,7 +330,8 @@ class MarginalRun {
         variance[p] = fma(F(group.variance_affine), load<F>(mean_square + p * lanes), variance[p]);
     }
     const F factor(group.factor);
-    const auto add = [&](int j, int p, F count, const R* z) {
+    for_counts<last>(group, noise, [&](int j, int p, Bits whole, const R* z) {
+      const F count = int_to_real(whole);
       R* slope_at = slope_ + static_cast<std::int64_t>(j) * width + p * lanes;
       R* variance_at = variance_ + static_cast<std::int64_t>(j) * width + p * lanes;
       F a, b;
@@ -277,35 +343,50 @@ class MarginalRun {
         b = fma(variance[p], count, load<F>(variance_at));
       }
       if constexpr (last) {
-        store(sum + j * width + p * lanes,
-              fma(a, load<F>(g + j * width + p * lanes), sqrt(b) * load<F>(z + p * lanes)));
+        use(j, p, fma(a, load<F>(g + j * width + p * lanes), sqrt(b) * load<F>(z + p * lanes)));
       } else {
         store(slope_at, a);
         store(variance_at, b);
       }
+    });
+  }
+
+  /// add(j, p, count, z): how many of the group's workers keep coordinate j, and (with_noise) the row of its normals.
+  template <bool with_noise, class Noise, class Add>
+  PATHBOUND_HD_CALL void for_counts(const MarginalGroup<R>& group, Noise& noise, Add&& add) {
+    const int dim = spec_->objective.dim;
+    const R* z = nullptr;
+    int left = 0;
+    const auto next_noise = [&](int j) {
+      if constexpr (with_noise) {
+        if (left == 0) {
+          z = noise.take(dim - j, left);
+        } else {
+          z += width;
+        }
+        --left;
+      }
     };
-    if (spec_->compressor == CompressorKind::rand_k) {
-      for_subset_counts<last>(group, noise, add);
-    } else {
-      const std::uint32_t* entries = spec_->marginal.counts + group.first_count;
-      for (int j = 0; j < dim; ++j) {
-        int got;
-        const Word* w = words_.take(1, got);
-        const R* z = last ? noise.take(1, got) : nullptr;
+    if (spec_->compressor == CompressorKind::rand_k) return for_subset_counts(group, next_noise, z, add);
+    const std::uint32_t* entries = spec_->marginal.counts + group.first_count;
+    for (int j = 0; j < dim;) {
+      int got;
+      const Word* w = words_.take(dim - j, got);
+      for (int i = 0; i < got; ++i, ++j, w += width) {
+        next_noise(j);
         PATHBOUND_UNROLL
-        for (int p = 0; p < P; ++p)
-          add(j, p, int_to_real(count_of<F>(entries, load_bits(w + p * lanes, F()))), z);
+        for (int p = 0; p < P; ++p) add(j, p, count_of<F>(entries, load_bits(w + p * lanes, F())), z);
       }
     }
   }
 
   /// Counts from the bit planes: four coordinates of every row at a time are brought together in nibbles.
-  template <bool last, class Noise, class Add>
-  PATHBOUND_HD void for_subset_counts(const MarginalGroup<R>& group, Noise& noise, Add&& add) {
+  template <class NextNoise, class Add>
+  PATHBOUND_HD void for_subset_counts(const MarginalGroup<R>& group, NextNoise&& next_noise, const R*& z, Add&& add) {
     constexpr int bits = bits_per_lane<F>;
     const int dim = spec_->objective.dim, rows = (dim + bits - 1) / bits;
     const bool set_means_kept = group.keep <= dim - group.keep;
-    const F workers = real<F>(group.workers);
+    const Bits every(static_cast<Word>(static_cast<std::uint64_t>(group.workers) * 0x1111111111111111ull));
     const Bits every_fourth = math_detail::bits<F>(0x1111111111111111ull), nibble = math_detail::bits<F>(15);
     for (int r = 0; r < rows; ++r) {
       Bits counts[4][P];
@@ -319,7 +400,7 @@ class MarginalRun {
             const Bits bit = shr(load_bits(planes_ + (plane * rows + r) * width + p * lanes, F()), i) & every_fourth;
             n = n | shl(bit, plane);
           }
-          counts[i][p] = n;
+          counts[i][p] = set_means_kept ? n : every - n;
         }
       }
       const int end = dim - r * bits < bits ? dim - r * bits : bits;
@@ -328,13 +409,11 @@ class MarginalRun {
         for (int i = 0; i < 4; ++i) {
           const int j = r * bits + c + i;
           if (j >= dim) break;
-          int got;
-          const R* z = last ? noise.take(1, got) : nullptr;
+          next_noise(j);
           PATHBOUND_UNROLL
           for (int p = 0; p < P; ++p) {
-            F count = int_to_real(counts[i][p] & nibble);
+            const Bits count = counts[i][p] & nibble;
             counts[i][p] = shr(counts[i][p], 4);
-            if (!set_means_kept) count = workers - count;
             add(j, p, count, z);
           }
         }

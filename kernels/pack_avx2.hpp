@@ -136,6 +136,22 @@ PATHBOUND_HD void mul_wide(u64x4 a, std::uint32_t m, u64x4& hi, u64x4& lo) {
   lo = _mm256_mul_epu32(a.v, _mm256_set1_epi64x(m));
   hi = _mm256_srli_epi64(lo.v, 32);
 }
+/// Products of the low words.
+PATHBOUND_HD u64x4 mul_words(u64x4 a, u64x4 b) { return _mm256_mul_epu32(a.v, b.v); }
+PATHBOUND_HD m64x4 no_common_bit(u64x4 a, u64x4 b) {
+  return {_mm256_cmpeq_epi64(_mm256_and_si256(a.v, b.v), _mm256_setzero_si256())};
+}
+/// Zero-extended: lanes of the lower half of a, and of the upper half.
+PATHBOUND_HD void widen(u32x8 a, u64x4& lower, u64x4& upper) {
+  lower = _mm256_cvtepu32_epi64(_mm256_castsi256_si128(a.v));
+  upper = _mm256_cvtepu32_epi64(_mm256_extracti128_si256(a.v, 1));
+}
+/// The low and the high words of what widen() made.
+PATHBOUND_HD void narrow(u64x4 lower, u64x4 upper, u32x8& low, u32x8& high) {
+  const __m256 a = _mm256_castsi256_ps(lower.v), b = _mm256_castsi256_ps(upper.v);
+  low = _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), 0xd8);
+  high = _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd)), 0xd8);
+}
 
 // ---- comparisons and selection
 PATHBOUND_HD m32x8 lt(f32x8 a, f32x8 b) { return {_mm256_castps_si256(_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ))}; }
@@ -207,6 +223,14 @@ PATHBOUND_HD u32x8 gather_short(const std::uint16_t* base, u32x8 index, f32x8) {
 PATHBOUND_HD u64x4 gather_short(const std::uint16_t* base, u64x4 index, f64x4) {
   return _mm256_and_si256(_mm256_i64gather_epi64(reinterpret_cast<const long long*>(base), index.v, 2),
                           _mm256_set1_epi64x(0xffff));
+}
+PATHBOUND_HD f32x8 lookup_sixteen(const float* table, u32x8 index, f32x8) {
+  const __m256 low = _mm256_permutevar8x32_ps(_mm256_load_ps(table), index.v);
+  const __m256 high = _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), index.v);
+  return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index.v, 28)));
+}
+PATHBOUND_HD f64x4 lookup_sixteen(const double* table, u64x4 index, f64x4) {
+  return _mm256_i64gather_pd(table, index.v, 8);
 }
 PATHBOUND_HD u32x8 gather_word(const std::uint32_t* base, u32x8 index, f32x8) {
   return _mm256_i32gather_epi32(reinterpret_cast<const int*>(base), index.v, 4);

@@ -126,6 +126,20 @@ PATHBOUND_HD void mul_wide(u64x8 a, std::uint32_t m, u64x8& hi, u64x8& lo) {
   lo = _mm512_mul_epu32(a.v, _mm512_set1_epi64(static_cast<long long>(m)));
   hi = _mm512_srli_epi64(lo.v, 32);
 }
+/// Products of the low words.
+PATHBOUND_HD u64x8 mul_words(u64x8 a, u64x8 b) { return _mm512_mul_epu32(a.v, b.v); }
+PATHBOUND_HD m64x8 no_common_bit(u64x8 a, u64x8 b) { return {_mm512_testn_epi64_mask(a.v, b.v)}; }
+/// Zero-extended: lanes of the lower half of a, and of the upper half.
+PATHBOUND_HD void widen(u32x16 a, u64x8& lower, u64x8& upper) {
+  lower = _mm512_cvtepu32_epi64(_mm512_castsi512_si256(a.v));
+  upper = _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(a.v, 1));
+}
+/// The low and the high words of what widen() made.
+PATHBOUND_HD void narrow(u64x8 lower, u64x8 upper, u32x16& low, u32x16& high) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  low = _mm512_permutex2var_epi32(lower.v, even, upper.v);
+  high = _mm512_permutex2var_epi32(lower.v, _mm512_add_epi32(even, _mm512_set1_epi32(1)), upper.v);
+}
 
 // ---- comparisons and selection
 PATHBOUND_HD m32x16 lt(f32x16 a, f32x16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
@@ -188,6 +202,12 @@ PATHBOUND_HD u32x16 gather_short(const std::uint16_t* base, u32x16 index, f32x16
 }
 PATHBOUND_HD u64x8 gather_short(const std::uint16_t* base, u64x8 index, f64x8) {
   return _mm512_and_si512(_mm512_i64gather_epi64(index.v, base, 2), _mm512_set1_epi64(0xffff));
+}
+PATHBOUND_HD f32x16 lookup_sixteen(const float* table, u32x16 index, f32x16) {
+  return _mm512_permutexvar_ps(index.v, _mm512_load_ps(table));
+}
+PATHBOUND_HD f64x8 lookup_sixteen(const double* table, u64x8 index, f64x8) {
+  return _mm512_permutex2var_pd(_mm512_load_pd(table), index.v, _mm512_load_pd(table + 8));
 }
 PATHBOUND_HD u32x16 gather_word(const std::uint32_t* base, u32x16 index, f32x16) {
   return _mm512_i32gather_epi32(index.v, base, 4);

@@ -135,7 +135,8 @@ class MethodRun : Block<F, P> {
   // ------------------------------------------------------------------ the workers' messages in one draw
   /// Leaves the sum of all messages.
   PATHBOUND_HD void add_marginal() {
-    if (spec_.marginal.kind == MarginalKind::counts) return marginal_.counts(g_, grad_square_, noise_, sum_);
+    if (spec_.marginal.kind == MarginalKind::counts)
+      return marginal_.counts(g_, grad_square_, noise_, [&](int j, int p, F sum) { store(row(sum_, j, p), sum); });
     clear_sum();
     marginal_.signs(
         g_, grad_square_,
@@ -145,8 +146,7 @@ class MethodRun : Block<F, P> {
 
   PATHBOUND_HD_CALL bool run_marginal() {
     const int dim = spec_.objective.dim;
-    // One group of signs moves x at once.
-    const bool fused = spec_.marginal.kind == MarginalKind::signs && spec_.marginal.n_groups == 1;
+    const bool counts = spec_.marginal.kind == MarginalKind::counts, one_group = spec_.marginal.n_groups == 1;
     int next = 0;
     for (std::uint64_t k = 0;; ++k) {
       for (int p = 0; p < P; ++p)
@@ -161,17 +161,21 @@ class MethodRun : Block<F, P> {
       if (spec_.affine) find_mean_square();
       const R step = static_cast<R>(-(step_sizes_.at(k) / spec_.n_workers));
       const F factor(step);
-      if (fused) {
+      const auto move = [&](int j, int p, F sum) {
+        store(row(x_, j, p), fma(factor, sum, load<F>(row(x_, j, p))));
+      };
+      if (counts) {
+        marginal_.counts(g_, grad_square_, noise_, move);
+      } else if (one_group) {
         marginal_.signs(
-            g_, grad_square_,
-            [&](int, int j, int p, F s) { store(row(x_, j, p), fma(factor, s, load<F>(row(x_, j, p)))); },
+            g_, grad_square_, [&](int, int j, int p, F s) { move(j, p, s); },
             [&](int, int j, int slot, R s) { x_[j * width + slot] = fma(step, s, x_[j * width + slot]); });
-        continue;
-      }
-      add_marginal();
-      for (int j = 0; j < dim; ++j) {
-        PATHBOUND_UNROLL
-        for (int p = 0; p < P; ++p) store(row(x_, j, p), fma(factor, load<F>(row(sum_, j, p)), load<F>(row(x_, j, p))));
+      } else {
+        add_marginal();
+        for (int j = 0; j < dim; ++j) {
+          PATHBOUND_UNROLL
+          for (int p = 0; p < P; ++p) move(j, p, load<F>(row(sum_, j, p)));
+        }
       }
     }
   }

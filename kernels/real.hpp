@@ -187,6 +187,9 @@ PATHBOUND_HD std::uint32_t gather_short(const std::uint16_t* base, std::uint32_t
 PATHBOUND_HD std::uint64_t gather_short(const std::uint16_t* base, std::uint64_t index, double) { return base[index]; }
 PATHBOUND_HD std::uint32_t gather_word(const std::uint32_t* base, std::uint32_t index, float) { return base[index]; }
 PATHBOUND_HD std::uint64_t gather_word(const std::uint32_t* base, std::uint64_t index, double) { return base[index]; }
+/// table[index] lane by lane, of 16 numbers aligned to 64 bytes.
+PATHBOUND_HD float lookup_sixteen(const float* table, std::uint32_t index, float) { return table[index]; }
+PATHBOUND_HD double lookup_sixteen(const double* table, std::uint64_t index, double) { return table[index]; }
 /// Consecutive scalars as doubles, exactly.
 template <class D>
 PATHBOUND_HD D load_as_double(const float* p);
