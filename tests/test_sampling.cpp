@@ -239,8 +239,8 @@ void expect_normals_of_the_engine(int dim, int workers, const std::string& metho
 
 TEST(Noise, EngineGivesStepKWorkerIItsNormalsInOrder) {
   for (const auto& [dim, workers] : {std::pair{1, 1}, {1, 3}, {3, 1}, {3, 5}, {2, 2}, {33, 3}}) {
-    expect_normals_of_the_engine<float>(dim, workers, "method = \"dsgd\"\n");
-    expect_normals_of_the_engine<double>(dim, workers, "method = \"dsgd\"\n");
+    expect_normals_of_the_engine<float>(dim, workers, "method = \"dsgd\"\nsampling = \"direct\"\n");
+    expect_normals_of_the_engine<double>(dim, workers, "method = \"dsgd\"\nsampling = \"direct\"\n");
   }
 }
 
