@@ -274,7 +274,7 @@ const std::vector<ComponentInfo>& table_registry() {
         {"adaptive", "table", "a table such as { kind = \"gradient_norm\", c = 1.0, q = 1.0 }", "{ kind = \"none\" }",
          "factor a(x) of the step size"},
         {"sampling", "string", "one of auto, direct", "\"auto\"",
-         "direct draws every worker's noise; auto leaves the form to the program, in this version direct too"},
+         "direct draws every worker's messages; auto draws their sum at once where that is exact (theory O10)"},
         {"noise", "table", "a table of the keys of [noise] to override", "as in [noise]",
          "overrides [noise] key by key"},
         {"workers", "table", "a table of the keys of [workers] to override", "as in [workers]",
