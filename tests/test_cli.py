@@ -750,7 +750,7 @@ class Runs(Case):
                 "name", "kind", "step", "time", "paths", "finite", "mean", "stderr", "lower", "upper", "band", "mean_is",
                 "min", "max", "quantiles", "grad_norm", "regime", "sampling", "notes"})
             self.assertEqual((curve["name"], curve["kind"], curve["paths"]), (config["name"], "method", config["paths"]))
-            several = config["sampling"] == "auto" and len(config["workers"]["scale"]) > 1
+            several = config["sampling"] == "auto" and config["workers"]["count"] > 1
             self.assertIn(curve["sampling"], ("direct", "marginal") if several else ("direct",))
             self.assertIn(curve["band"], ("bonferroni_t", "median_of_means", "none"))
             self.assertIn(curve["mean_is"], ("expectation", "restricted", "does_not_exist"))

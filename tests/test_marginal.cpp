@@ -224,7 +224,8 @@ TEST(Together, AgreesWithWorkerByWorker) {
 // One step of d = 1 from x0 under Cauchy noise: x_1 = x0 - eta (h x0 + s zeta) with s the mean of the scales.
 TEST(Together, CauchyMeansAreCauchy) {
   const pb::Prepared<float> prepared(
-      "paths = 200000\nsteps = 1\n[objective]\nkind = \"quadratic\"\nstart = 1.0\n[noise]\nlaw = \"student_t\"\n"
+      "paths = 200000\nsteps = 1\n[objective]\nkind = \"quadratic\"\nspectrum = "
+      "{ kind = \"linear\", min = 1.0, max = 1.0 }\nstart = 1.0\n[noise]\nlaw = \"student_t\"\n"
       "nu = 1.0\n[workers]\ncount = 3\nscale = [0.5, 1.0, 3.0]\n[[curve]]\nname = \"c\"\nmethod = \"dsgd\"\neta = 0.5\n");
   ASSERT_EQ(prepared.curve.spec.n_workers, 1);
   const pb::SimResult result = prepared.run(pb::best_isa(), 0);
@@ -263,7 +264,7 @@ TEST(SamplingForm, IsChosenWhereItIsExact) {
   EXPECT_EQ(form("law = \"alpha_stable\"\nalpha = 1.3", two, dsgd), Form::merged);
   EXPECT_EQ(form("", two, "method = \"dnsgd\"\neta = 0.1"), Form::merged);
   EXPECT_EQ(form("", two, "method = \"dnsgd\"\nat = \"worker\"\neta = 0.1"), Form::direct);
-  EXPECT_EQ(form("", two, "method = \"clipped_dsgd\"\neta = 0.1"), Form::direct);
+  EXPECT_EQ(form("", two, "method = \"clipped_dsgd\"\nclip = 1.0\neta = 0.1"), Form::direct);
   EXPECT_EQ(form(t3, two, sign), Form::signs);
   EXPECT_EQ(form("law = \"multivariate_t\"\nnu = 3.0", two, sign), Form::direct);
   EXPECT_EQ(form(t3, "count = 2\nscale = [0.0, 1.0]", sign), Form::direct);
