@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench/peers: the statistics, goals, table and picture of report.py, the jobs, and run.py with the engine and peers that
-are made up here. No clock decides anything."""
+"""bench/peers: the statistics, goals, table and picture of report.py, the jobs, and run.py with the engine and peers
+that are made up here. No clock decides anything."""
 import contextlib
 import importlib.util
 import io
@@ -53,14 +53,15 @@ for number, line in enumerate(sys.stdin):
 
 def row(tool, cpu_seconds, **changes):
     """Rounds of 1e6 paths of 10 path-steps."""
-    out = {"group": "j1", "job": "j1", "tool": tool, "isa": "best", "threads": 1, "steps": 10, "version": "1", "skipped": None,
-           "failed": False, "mean": [2.0] * 100,
+    out = {"group": "j1", "job": "j1", "tool": tool, "isa": "best", "threads": 1, "steps": 10, "version": "1",
+           "skipped": None, "failed": False, "mean": [2.0] * 100,
            "rounds": [{"paths": 10**6, "seconds": 2 * c, "cpu_seconds": c} for c in cpu_seconds]}
     return out | changes
 
 
 def results(*rows):
-    return {"environment": {"cpu": "a processor", "cores": 2, "date": "2026-01-01", "isa": "avx512", "version": "0", "commit": "c"},
+    return {"environment": {"cpu": "a processor", "cores": 2, "date": "2026-01-01", "isa": "avx512", "version": "0",
+                            "commit": "c"},
             "options": {"rounds": 3, "seconds": 1.0, "threads": 1}, "rows": list(rows), "memory": [],
             "references": {"j1": {"paths": 3 * 10**6, "mean": [2.0] * 100, "deviation": [0.5] * 100}}}
 
@@ -114,14 +115,15 @@ class Goals(unittest.TestCase):
 
     def test_over_the_floor_is_the_engine_s_time_over_the_floor_s(self):
         for seconds, met in ((1.1, True), (1.2, False)):
-            found = goal(results(row(report.ENGINE, [seconds]), row(report.FLOOR_NORMALS, [1.0], mean=None)), "J1's time")
+            floor = row(report.FLOOR_NORMALS, [1.0], mean=None)
+            found = goal(results(row(report.ENGINE, [seconds]), floor), "J1's time")
             self.assertEqual((found["met"], found["measured"]), (met, f"{seconds}x"))
 
     def test_avx2_is_held_against_avx2(self):
         found = results(row(report.ENGINE, [1.0]), row(report.ENGINE, [2.0], isa="avx2"), row(report.SFMT, [1.8]),
                         row(report.SFMT, [2.4], isa="avx2"))
-        self.assertEqual([one["measured"] for one in report.goals(found) if one["what"].startswith("J1 against oneMKL")],
-                         ["1.8x", "1.2x"])
+        against = [one for one in report.goals(found) if one["what"].startswith("J1 against oneMKL")]
+        self.assertEqual([one["measured"] for one in against], ["1.8x", "1.2x"])
 
     def test_threads_count_by_the_clock(self):
         two = row(report.ENGINE, [1.0], threads=2)
@@ -139,6 +141,13 @@ class Goals(unittest.TestCase):
         found = goal(results(row(report.ENGINE, [1.0]), row(report.SFMT, [], skipped="not built")), "J1 against oneMKL")
         self.assertEqual((found["met"], found["measured"]), (None, "not measured"))
 
+    def test_the_floor_of_j2_is_the_time_of_its_words_and_normals(self):
+        # 1e7 words and 5e6 normals a second; J2 at 1e7 / 300 path-steps a second.
+        found = results(row(report.FLOOR_BITS, [1.0], mean=None), row(report.FLOOR_NORMALS, [2.0], mean=None),
+                        row(report.ENGINE, [300.0], group="j2"))
+        expected = 300.0 / (report.J2_WORDS + 2 * report.J2_NORMALS)
+        self.assertEqual(goal(found, "J2's time over its floor")["measured"], f"{expected:.3g}x")
+
     def test_memory(self):
         found = results(row(report.ENGINE, [1.0]))
         found["memory"] = [{"experiment": "performance_j1", "paths": 10**6, "steps": 1000, "bytes": size}
@@ -148,12 +157,14 @@ class Goals(unittest.TestCase):
 
 class Page(unittest.TestCase):
     def setUp(self):
-        self.results = results(row(report.ENGINE, [1.0] * 3), row("Fast <1>", [0.25] * 3, isa=""), row("Slow", [50.0] * 3, isa=""),
-                               row("Gone", [], skipped="No module named 'gone'"), row("Off", [1.0] * 3, mean=[2.1] * 100))
+        self.results = results(row(report.ENGINE, [1.0] * 3), row("Fast <1>", [0.25] * 3, isa=""),
+                               row("Slow", [50.0] * 3, isa=""), row("Gone", [], skipped="No module named 'gone'"),
+                               row("Off", [1.0] * 3, mean=[2.1] * 100))
 
     def test_the_table_says_what_each_tool_did(self):
         lines = report.table(self.results)
-        cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:]] for line in lines if line.startswith("| ")}
+        split = [[cell.strip() for cell in line.split("|")[1:]] for line in lines if line.startswith("| ")]
+        cells = {line[0]: line[1:] for line in split}
         self.assertEqual(cells["Fast <1>"][:4], ["its own", "40", "0%", "0.25"])
         self.assertEqual(cells["Slow"][1:4], ["0.2", "0%", "50"])
         self.assertEqual(cells[report.ENGINE][:4], ["avx512", "10", "0%", ""])
@@ -171,14 +182,16 @@ class Page(unittest.TestCase):
         with self.assertRaises(ValueError):
             report.write_between("a\n", "peers", ["new"])
 
-    def test_the_page_of_performance_has_both_blocks(self):
-        text = (ROOT / "docs/performance.md").read_text()
-        for name in ("peers", "goals"):
-            self.assertIn("|", report.write_between(text, name, ["| x |"]))
+    def test_the_page_is_what_its_figures_make_of_it(self):
+        text, figures = (ROOT / "docs/performance.md").read_text(), json.loads((ROOT / "docs/peers.json").read_text())
+        self.assertEqual(run.page_of(figures, text), text)
+        self.assertEqual(report.picture(figures), (ROOT / "docs/images/peers.svg").read_text())
+        self.assertEqual(run.json_text(figures) + "\n", (ROOT / "docs/peers.json").read_text())
 
     def test_bars_are_as_long_as_the_logarithm(self):
         tree = xml.etree.ElementTree.fromstring(report.picture(self.results))
-        bars = [float(one.get("width")) for one in tree.iter("{http://www.w3.org/2000/svg}rect") if one.get("fill") != "#ffffff"]
+        bars = [float(one.get("width")) for one in tree.iter("{http://www.w3.org/2000/svg}rect")
+                if one.get("fill") != "#ffffff"]
         # In million path-steps per CPU second, from 0.1 on: 40, 10 and 10, 0.2.
         self.assertEqual(len(bars), 4)
         self.assertAlmostEqual(bars[1] / bars[0], 2.0 / math.log10(400.0), places=2)
@@ -188,7 +201,8 @@ class Page(unittest.TestCase):
 class Jobs(unittest.TestCase):
     def test_jobs_are_those_of_the_experiments(self):
         one = jobs.load("j1")
-        self.assertEqual((one.steps, one.every, one.eta, one.sigma, one.workers, one.scalar), (1000, 10, 0.01, 0.5, 1, True))
+        self.assertEqual((one.steps, one.every, one.eta, one.sigma, one.workers, one.scalar),
+                         (1000, 10, 0.01, 0.5, 1, True))
         one = jobs.load("j3_nu3")
         self.assertEqual((one.steps, one.nu, one.workers, one.kept, len(one.h)), (200, 3.0, 8, 0, 64))
         self.assertEqual((one.overrides, jobs.load("j3_n64").workers), (("noise.nu=3.0",), 64))
@@ -229,15 +243,17 @@ class Run(unittest.TestCase):
 
     def run_j2(self, *peers):
         """So short a time that everything runs with its least number of paths: the same numbers on every machine."""
+        build = str(pathlib.Path(os.environ["PATHBOUND_CLI"]).parent)
         arguments = ["--groups", "j2", "--rounds", "2", "--seconds", "1e-9", "--reference-seconds", "1e-9",
-                     "--build", str(pathlib.Path(os.environ["PATHBOUND_CLI"]).parent), "--venv", str(self.folder / "no"),
-                     "--peers", str(self.folder / "no"), "-o", str(self.folder / "out")]
+                     "--build", build, "--venv", str(self.folder / "no"), "--peers", str(self.folder / "no"),
+                     "-o", str(self.folder / "out")]
         for one in peers:
             arguments += ["--extra", one]
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             status = run.main(arguments)
         found = json.loads((self.folder / "out/peers.json").read_text())
-        return status, {one["tool"]: one for one in found["rows"] if one["threads"] == 1 and one["isa"] != "avx2"}, found
+        rows = {one["tool"]: one for one in found["rows"] if one["threads"] == 1 and one["isa"] != "avx2"}
+        return status, rows, found
 
     def test_the_engine_agrees_with_an_exact_peer_and_absent_tools_are_named(self):
         status, rows, found = self.run_j2(self.peer("exact"))
@@ -254,7 +270,8 @@ class Run(unittest.TestCase):
         xml.etree.ElementTree.parse(self.folder / "out/peers.svg")
         # The same page from the stored figures.
         with contextlib.redirect_stdout(io.StringIO()):
-            self.assertEqual(run.main(["--from", str(self.folder / "out/peers.json"), "-o", str(self.folder / "again")]), 0)
+            arguments = ["--from", str(self.folder / "out/peers.json"), "-o", str(self.folder / "again")]
+            self.assertEqual(run.main(arguments), 0)
         self.assertEqual((self.folder / "again/peers.md").read_text(), page)
 
     def test_a_peer_that_is_wrong_and_one_that_dies_are_errors(self):

@@ -3,8 +3,8 @@
 
 Import it before the tool: it keeps libraries from starting threads of their own. For each of its jobs (JOB, or JOB:FORM
 where there are several ways) a peer has a function that makes of a Job the number of paths in a chunk and a function
-chunk(seed) -> sums of S over the chunk's paths at the 100 checkpoints. What is compiled is compiled in the first request,
-which run.py does not count.
+chunk(seed) -> sums of S over the chunk's paths at the 100 checkpoints. What is compiled is compiled by the first
+request, which run.py does not count.
 """
 import json
 import os

@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include "peer.hpp"
+#include "bench/peers/peer.hpp"
 
 using namespace peers;
 

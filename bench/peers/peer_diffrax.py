@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """diffrax: Euler with constant steps on dX = -X^3 dt + sqrt(eta) sigma dW, jit, float32.
 
-j4 has many paths as one state, which is how diffrax is fastest here; j4:vmap maps diffeqsolve over paths, which is how its
-documentation runs many.
+j4 has many paths as one state, which is how diffrax is fastest here; j4:vmap maps diffeqsolve over paths, which is how
+its documentation runs many.
 """
 import peer  # first
 
@@ -24,9 +24,9 @@ def solved(job, shape, key):
     end = job.steps * job.eta
     diffusion = np.full(shape, job.eta**0.5 * job.sigma, np.float32)  # constants for the compiler
     motion = diffrax.UnsafeBrownianPath(shape=shape, key=key)  # constant steps: no tree of intervals is needed
-    terms = diffrax.MultiTerm(
-        diffrax.ODETerm(lambda t, x, args: -(x * x * x)),
-        diffrax.ControlTerm(lambda t, x, args: lineax.DiagonalLinearOperator(diffusion) if shape else diffusion, motion))
+    matrix = lineax.DiagonalLinearOperator(jnp.asarray(diffusion)) if shape else diffusion
+    terms = diffrax.MultiTerm(diffrax.ODETerm(lambda t, x, args: -(x * x * x)),
+                              diffrax.ControlTerm(lambda t, x, args: matrix, motion))
     saved = diffrax.SaveAt(ts=np.linspace(0.0, end, 101)[1:])
     return diffrax.diffeqsolve(terms, diffrax.Euler(), 0.0, end, dt0=job.eta, saveat=saved, throw=False,
                                y0=np.full(shape, job.start, np.float32), max_steps=job.steps + 10,

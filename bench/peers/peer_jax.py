@@ -45,21 +45,25 @@ def vector_method(job, paths, direction):
 
 
 def dcsgd(job):
-    paths, dim = 128, len(job.h)
+    paths, dim, kept = 256, len(job.h), job.kept
+    subsets = paths * job.workers  # one for each worker of each path
+    column = jnp.arange(subsets)
+    path = column // job.workers
+    left = jnp.arange(dim, dim - kept, -1, dtype=jnp.float32)[:, None]
 
     def direction(key, gradient):
         of_subset, of_noise = random.split(key)
-        uniforms = random.uniform(of_subset, (dim, job.workers, paths))
+        others = (random.uniform(of_subset, (kept, subsets)) * left).astype(jnp.int32) + jnp.arange(kept)[:, None]
 
-        def choose(needed, item):  # selection sampling: coordinate j is kept with probability needed/left
-            uniform, left = item
-            taken = uniform * left < needed
-            return needed - taken, taken
+        def swap(order, item):  # one of the first swaps of a Fisher-Yates shuffle, of all subsets together
+            i, other = item
+            here, chosen = order[i], order[other, column]
+            return order.at[other, column].set(here, unique_indices=True).at[i].set(chosen), chosen
 
-        needed = jnp.full((job.workers, paths), job.kept, jnp.float32)
-        _, kept = lax.scan(choose, needed, (uniforms, jnp.arange(dim, 0, -1, dtype=jnp.float32)))
-        noise = random.normal(of_noise, (job.workers, paths, dim))
-        return jnp.where(kept.transpose(1, 2, 0), gradient + job.sigma * noise, 0.0).sum(0)
+        order = jnp.broadcast_to(jnp.arange(dim)[:, None], (dim, subsets))
+        _, chosen = lax.scan(swap, order, (jnp.arange(kept), others))
+        noise = random.normal(of_noise, (kept, subsets))  # on what is kept only
+        return jnp.zeros_like(gradient).at[path, chosen].add(gradient[path, chosen] + job.sigma * noise)
 
     return vector_method(job, paths, direction)
 

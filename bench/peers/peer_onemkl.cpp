@@ -18,7 +18,7 @@
 #include <map>
 #include <stdexcept>
 
-#include "peer.hpp"
+#include "bench/peers/peer.hpp"
 
 using namespace peers;
 

@@ -8,7 +8,7 @@
 #include <ql/stochasticprocess.hpp>
 #include <ql/version.hpp>
 
-#include "peer.hpp"
+#include "bench/peers/peer.hpp"
 
 using namespace peers;
 

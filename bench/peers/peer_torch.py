@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch on the CPU: float32 tensors over paths that stay in cache, in-place operations, a generator of its own for each
-thread (PyTorch's random fills use one thread each)."""
+"""PyTorch on the CPU: float32 tensors over paths that stay in cache, in-place operations, a generator of its own for
+each thread (PyTorch's random fills use one thread each)."""
 import peer  # first
 
 import numpy as np
@@ -52,17 +52,30 @@ def vector_method(job, paths, new_direction_of):
 
 
 def dcsgd(job):
-    paths, dim = 32, len(job.h)
+    paths, dim, kept = 256, len(job.h), job.kept
+    subsets = paths * job.workers  # one for each worker of each path
 
     def new_direction_of(generator, h):
-        keys = torch.empty(paths, job.workers, dim)
-        noise, direction = torch.empty(paths, job.workers * job.kept), torch.empty(paths, dim)
+        order = torch.arange(dim).repeat_interleave(subsets)  # of the coordinates, a column a subset
+        column = torch.arange(subsets)
+        first = column // job.workers * dim  # where the path's x starts
+        left = torch.arange(dim, dim - kept, -1, dtype=torch.float32)[:, None]
+        offset = torch.arange(kept)[:, None] * subsets + column
+        uniforms, noise = torch.empty(kept, subsets), torch.empty(kept, subsets)
+        others, chosen = torch.empty(kept, subsets, dtype=torch.int64), torch.empty(kept, subsets, dtype=torch.int64)
+        direction = torch.empty(paths * dim)
 
         def new_direction(x):
-            keys.uniform_(generator=generator)
-            kept = keys.topk(job.kept, dim=2, sorted=False).indices.view(noise.shape)
-            noise.normal_(0.0, job.sigma, generator=generator).add_((h * x).gather(1, kept))  # on what is kept only
-            return direction.zero_().scatter_add_(1, kept, noise)
+            others.copy_(uniforms.uniform_(generator=generator).mul_(left)).mul_(subsets).add_(offset)
+            for i in range(kept):  # the first swaps of a Fisher-Yates shuffle, of all subsets together
+                here = order[i * subsets:(i + 1) * subsets]
+                torch.gather(order, 0, others[i], out=chosen[i])
+                order.scatter_(0, others[i], here.clone())
+                here.copy_(chosen[i])
+            of_x = chosen.add_(first).view(-1)
+            gradients = (h * x).view(-1).gather(0, of_x)
+            gradients.add_(noise.normal_(0.0, job.sigma, generator=generator).view(-1))  # on what is kept only
+            return direction.zero_().scatter_add_(0, of_x, gradients).view(paths, dim)
 
         return new_direction
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""torchsde: sdeint with Euler steps on dX = -X^3 dt + sqrt(eta) sigma dW, float32, diagonal noise, many paths a batch."""
+"""torchsde: sdeint by Euler on dX = -X^3 dt + sqrt(eta) sigma dW, float32, diagonal noise, many paths a batch."""
 import peer  # first
 
 import importlib.metadata

@@ -3,13 +3,13 @@
 
 Works on the dictionary that run.py writes as peers.json and on nothing else:
 
-  "rows"        one for each tool and job: group (of rows run in turn), job, tool, isa ("best", "avx2", or "" where the tool
-                takes what it likes), threads, steps (path-steps to a path), version; skipped (why it did not run, or null);
-                rounds: a list of {paths, seconds, cpu_seconds}; mean: of S over all rounds' paths at the 100 checkpoints
-                (floors have none)
-  "references"  by job: paths, and mean and deviation (of one path) of S at the 100 checkpoints, from one large run of the
-                engine that samples every worker
-  "memory"      runs of {experiment, paths, steps, bytes}: the largest resident set
+  rows        one for each tool and job: group (of rows run in turn), job, tool, isa ("best", "avx2", or "" where the
+              tool takes what it likes), threads, steps (path-steps to a path), version; skipped (why it did not run, or
+              null), failed (whether that is an error); rounds: a list of {paths, seconds, cpu_seconds}; mean: of S over
+              all rounds' paths at the 100 checkpoints (floors have none)
+  references  by job: paths, and mean and deviation (of one path) of S at the 100 checkpoints, from one large run of the
+              engine that samples every worker
+  memory      runs of {experiment, paths, steps, bytes}: the largest resident set
 """
 import html
 import math
@@ -28,6 +28,10 @@ TITLES = {"j1": "J1: DSGD on x^4/4, Gaussian noise",
           "j3": "J3: DSignSGD, 64 coordinates, 8 workers, Student-t noise, nu = 2",
           "j3_nu3": "J3 with nu = 3",
           "j4": "J4: Euler-Maruyama of J1's SDE, dt = eta"}
+
+# Random words, and normals, of a path-step of J2 in the engine's own form: a subset of 16 of 64 takes each of 8 workers
+# 4 words, the merged noise is a normal a coordinate.
+J2_WORDS, J2_NORMALS = 8 * 4, 64
 
 CHECKED = (1, 10, 25, 50, 100)  # checkpoints at which means are compared
 FALSE_ALARM = 1e-3  # chance that any of them is called different though all are right
@@ -71,8 +75,8 @@ def engine_for(results, row):
 def agreement(results):
     """[{row index, z, worst checkpoint, agrees}] of the rows with means, and the z from which on they differ.
 
-    z = (mean - reference) / (deviation sqrt(1/n + 1/n_reference)) at the checkpoints CHECKED; by Bonferroni over all rows
-    and checkpoints some |z| is above the limit by chance in at most FALSE_ALARM of runs.
+    z = (mean - reference) / (deviation sqrt(1/n + 1/n_reference)) at the checkpoints CHECKED; by Bonferroni over all
+    rows and checkpoints some |z| is above the limit by chance in at most FALSE_ALARM of runs.
     """
     rows = [(index, row) for index, row in enumerate(results["rows"])
             if row["rounds"] and row["mean"] and row["job"] in results["references"]]
@@ -117,10 +121,16 @@ def goals(results):
     for isa in isas:
         faster(f"J2 against oneMKL SFMT + ICDF, {name[isa]}", 5.5, "j2", SFMT, isa, peer_isa=isa)
     for isa in isas:
+        engine = find(results, "j2", ENGINE, isa)
+        words, normals = find(results, "j1", FLOOR_BITS, isa), find(results, "j1", FLOOR_NORMALS, isa)
+        add(f"J2's time over its floor ({J2_WORDS} words, {J2_NORMALS} normals), {name[isa]}", "<=", 1.5,
+            (1.0 / rate(engine)) / (J2_WORDS / rate(words) + J2_NORMALS / rate(normals))
+            if engine and words and normals else None)
+    for isa in isas:
         faster(f"J3, nu = 2, against oneMKL SFMT + ICDF, {name[isa]}", 25.0, "j3", SFMT, isa, peer_isa=isa)
     for isa in isas:
-        faster(f"J3, nu = 2, against oneMKL's better program, t by its quantile, {name[isa]}", 25.0, "j3", QUANTILE, isa,
-               peer_isa=isa)
+        faster(f"J3, nu = 2, against oneMKL's better program, t by its quantile, {name[isa]}", 25.0, "j3", QUANTILE,
+               isa, peer_isa=isa)
     for isa in isas:
         faster(f"J3, nu = 3, against oneMKL SFMT + ICDF, {name[isa]}", 15.0, "j3_nu3", SFMT, isa, peer_isa=isa)
     small, large = find(results, "j3", ENGINE, "best"), find(results, "j3", N64, "best")
@@ -167,8 +177,10 @@ def table(results):
         rows = [(index, row) for index, row in enumerate(results["rows"]) if row["group"] == group]
         if not rows:
             continue
-        out += [f"**{title}**", "", "| tool | instructions | million path-steps per CPU second | spread | pathbound / tool | "
-                "largest \\|z\\| |", "|---|---|---:|---:|---:|---:|"]
+        out += [f"**{title}**", "",
+                "| tool | instructions | million path-steps per CPU second | spread | pathbound / tool | "
+                "largest \\|z\\| |",
+                "|---|---|---:|---:|---:|---:|"]
         for index, row in rows:
             threads = f", {row['threads']} threads" if row["threads"] != options["threads"] else ""
             if not row["rounds"]:

@@ -8,13 +8,14 @@
 The engine runs as a fresh process of its command line each time, the peers as warm processes (compiled and warmed up
 before). In each round every tool of a job runs once, one after the other; each does as many paths as take it about
 --seconds. A tool that is not installed is left out and the table says so. Into -o go peers.json (every figure),
-peers.md and peers.svg; --write also puts them into docs/.
+peers.md and peers.svg; --write also makes docs/peers.json, docs/images/peers.svg and the tables of docs/performance.md.
 
 Exit status: 0; 1 when means differ from the engine's by more than chance or a tool failed on the way; 2 for wrong
 arguments or when the engine is not built.
 """
 import argparse
 import datetime
+import functools
 import json
 import math
 import os
@@ -89,10 +90,10 @@ class Engine:
                 "bytes": use.ru_maxrss * 1024}
 
     def calibrate(self, seconds):
-        took = self.run(1)["seconds"]
+        took = self.run(1)["cpu_seconds"] / self.threads
         while took < 0.1 * seconds:
             self.paths *= 4
-            took = self.run(1)["seconds"]
+            took = self.run(1)["cpu_seconds"] / self.threads
         self.paths = max(1024, round(self.paths * seconds / took / 1024) * 1024)
 
     def stop(self):
@@ -114,7 +115,7 @@ class Peer:
             self.process.wait()
             raise Absent(self.last_words())
         hello = json.loads(hello)
-        self.version, self.chunk_paths, self.chunks = hello["version"], hello["chunk_paths"], 1
+        self.version, self.threads, self.chunks = hello["version"], threads, 1
 
     def last_words(self):
         self.errors.seek(0)
@@ -132,10 +133,10 @@ class Peer:
 
     def calibrate(self, seconds):
         self.run(1)  # compiles
-        took = self.run(1)["seconds"]
+        took = self.run(1)["cpu_seconds"] / self.threads
         while took < 0.1 * seconds:
             self.chunks *= 4
-            took = self.run(1)["seconds"]
+            took = self.run(1)["cpu_seconds"] / self.threads
         self.chunks = max(1, round(self.chunks * seconds / took))
 
     def stop(self):
@@ -177,23 +178,23 @@ class Floor:
 
 # ---------------------------------------------------------------------- the rows
 def rows_of(options, group):
-    """[(tool, job, isa, threads, path-steps to a path, function that starts it)] of one group."""
+    """[(tool, job, isa, threads, path-steps to a path, what starts it)] of one group."""
     built, threads = options.peers, options.threads
     job = jobs.load(group)
     isas = ["best", "avx2"] if options.isa == "avx512" else ["best"]
     out = []
 
     def engine(tool, name=group, isa="best", overrides=(), threads=threads, steps=None, run=None):
-        out.append((tool, name, isa, threads, steps or job.steps,
-                    lambda: Engine(options, run or jobs.load(name), threads, isa, overrides)))
+        start = functools.partial(Engine, options, run or jobs.load(name), threads, isa, overrides)
+        out.append((tool, name, isa, threads, steps or job.steps, start))
 
     def python(tool, file, form=""):
-        out.append((tool, group, "", threads, job.steps, lambda: Peer(
-            [str(options.python), "-W", "ignore", str(HERE / f"peer_{file}.py"), group + form, str(threads)], threads)))
+        command = [str(options.python), "-W", "ignore", str(HERE / f"peer_{file}.py"), group + form, str(threads)]
+        out.append((tool, group, "", threads, job.steps, functools.partial(Peer, command, threads)))
 
     def program(tool, file, isa="", arguments=(), form=""):
-        out.append((tool, group, isa, threads, job.steps, lambda: Peer(
-            [str(built / file), group + form, str(threads), *arguments], threads)))
+        command = [str(built / file), group + form, str(threads), *arguments]
+        out.append((tool, group, isa, threads, job.steps, functools.partial(Peer, command, threads)))
 
     def onemkl(tool, generator, form=""):
         for isa in isas:
@@ -221,7 +222,8 @@ def rows_of(options, group):
         for tool, benchmark in ((report.FLOOR_BITS, "floor_bits"), (report.FLOOR_NORMALS, "floor_normals")):
             for isa in isas:
                 name = options.isa if isa == "best" else isa
-                out.append((tool, "", isa, threads, 1, lambda benchmark=benchmark, name=name: Floor(options, benchmark, name)))
+                start = functools.partial(Floor, options, benchmark, name)
+                out.append((tool, "", isa, threads, 1, start))
     if group != "j4":
         onemkl(report.SFMT, "sfmt")
         if group == "j1":
@@ -236,8 +238,8 @@ def rows_of(options, group):
         for extra in options.extra if group != "j3_nu3" else []:
             name, _, command = extra.partition("=")
             tool, _, isa = name.partition(":")
-            out.append((tool, group, isa, threads, job.steps, lambda command=command: Peer(
-                [*shlex.split(command), group, str(threads)], threads)))
+            start = functools.partial(Peer, [*shlex.split(command), group, str(threads)], threads)
+            out.append((tool, group, isa, threads, job.steps, start))
     else:
         program("QuantLib", "peer_quantlib")
         python(report.DIFFRAX, "diffrax")
@@ -252,8 +254,13 @@ def reference(options, name):
     engine = Engine(options, job, options.cpus, overrides=(f"curve.{job.curve}.sampling=direct",))
     engine.calibrate(options.reference_seconds)
     run = engine.run(4242)
-    return {"paths": run["paths"], "mean": run["mean"],
-            "deviation": [one * math.sqrt(run["paths"]) for one in run["stderr"]]}
+    return {"paths": run["paths"], "mean": [rounded(one) for one in run["mean"]],
+            "deviation": [rounded(one * math.sqrt(run["paths"])) for one in run["stderr"]]}
+
+
+def rounded(value):
+    """To 8 significant digits, far below any error here: the stored figures are those that the page is made of."""
+    return float(f"{value:.8g}") if isinstance(value, float) else value
 
 
 def measure(options, group, say):
@@ -286,14 +293,15 @@ def measure(options, group, say):
             except Failed as reason:
                 row["skipped"], row["failed"], row["rounds"] = str(reason), True, []
                 continue
-            row["rounds"].append({key: run[key] for key in ("paths", "seconds", "cpu_seconds")})
+            row["rounds"].append({key: rounded(run[key]) for key in ("paths", "seconds", "cpu_seconds")})
             if run["mean"]:
-                sums[number] = [a + run["paths"] * b for a, b in zip(sums.get(number, [0.0] * len(run["mean"])), run["mean"])]
+                before = sums.get(number, [0.0] * len(run["mean"]))
+                sums[number] = [a + run["paths"] * b for a, b in zip(before, run["mean"])]
     for number, (row, runner) in enumerate(running):
         runner.stop()
         if row["rounds"] and number in sums:
             paths = sum(one["paths"] for one in row["rounds"])
-            row["mean"] = [one / paths for one in sums[number]]
+            row["mean"] = [rounded(one / paths) for one in sums[number]]
     return rows
 
 
@@ -313,19 +321,36 @@ def processor():
     return "an unnamed processor"
 
 
-def write(results, folder, page, image):
-    """peers.json, peers.md and peers.svg into `folder`; the tables and the picture into docs/ too with a page."""
-    tables, met, svg = report.table(results), report.goal_table(results), report.picture(results)
+def json_text(value, depth=0):
+    """One line per list of numbers and per dictionary of a round, else one per entry."""
+    pad = "  " * (depth + 1)
+    if isinstance(value, dict) and any(isinstance(one, (dict, list)) for one in value.values()):
+        lines = [f"{pad}{json.dumps(key)}: {json_text(one, depth + 1)}" for key, one in value.items()]
+        return "{\n" + ",\n".join(lines) + "\n" + "  " * depth + "}"
+    if isinstance(value, list) and any(isinstance(one, (dict, list)) for one in value):
+        return "[\n" + ",\n".join(pad + json_text(one, depth + 1) for one in value) + "\n" + "  " * depth + "]"
+    return json.dumps(value)
+
+
+def page_of(results, text):
+    """docs/performance.md with the tables of these results."""
+    text = report.write_between(text, "peers", report.table(results))
+    return report.write_between(text, "goals", report.goal_table(results))
+
+
+def write(results, folder, docs):
+    """peers.json, peers.md and peers.svg into `folder`; with docs the figures, tables and picture of the page, too."""
+    tables, svg = "\n".join(report.table(results) + report.goal_table(results)), report.picture(results)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "peers.json").write_text(json.dumps(results, indent=1) + "\n")
-    (folder / "peers.md").write_text("\n".join(tables + met))
+    (folder / "peers.json").write_text(json_text(results) + "\n")
+    (folder / "peers.md").write_text(tables)
     (folder / "peers.svg").write_text(svg)
-    if page:
-        text = report.write_between(page.read_text(), "peers", tables)
-        page.write_text(report.write_between(text, "goals", met))
-        image.parent.mkdir(parents=True, exist_ok=True)
-        image.write_text(svg)
-    print("\n".join(tables + met))
+    if docs:
+        page = docs / "performance.md"
+        page.write_text(page_of(results, page.read_text()))
+        (docs / "peers.json").write_text(json_text(results) + "\n")
+        (docs / "images/peers.svg").write_text(svg)
+    print(tables)
 
 
 def main(arguments):
@@ -335,18 +360,16 @@ def main(arguments):
     parser.add_argument("--reference-seconds", type=float, default=10.0, help="of the engine's large run (default 10)")
     parser.add_argument("--threads", type=int, default=1, help="of every tool (default 1)")
     parser.add_argument("--groups", default=",".join(report.TITLES), help="of jobs (default: all)")
-    parser.add_argument("--venv", type=pathlib.Path, help="Python environment (default: $PATHBOUND_PEERS_VENV or build/peers/venv)")
+    parser.add_argument("--venv", type=pathlib.Path,
+                        help="Python environment (default: $PATHBOUND_PEERS_VENV or build/peers/venv)")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/cpu", help="of the engine")
     parser.add_argument("--peers", type=pathlib.Path, default=ROOT / "build/peers", help="where the C++ peers are")
     parser.add_argument("--extra", action="append", default=[], metavar="NAME[:ISA]=COMMAND",
                         help="another peer that speaks the protocol of peer.hpp, for J1 to J3")
     parser.add_argument("-o", "--out", type=pathlib.Path, default=pathlib.Path("results/peers"), help="folder")
-    parser.add_argument("--from", dest="stored", type=pathlib.Path, help="a peers.json: no runs, only the tables and picture")
-    parser.add_argument("--write", action="store_true", help="put the tables and the picture into docs/")
+    parser.add_argument("--from", dest="stored", type=pathlib.Path, help="a peers.json: only its tables and picture")
+    parser.add_argument("--write", action="store_true", help="put figures, tables and picture into docs/")
     options = parser.parse_args(arguments)
-    page = ROOT / "docs/performance.md" if options.write else None
-    image = ROOT / "docs/images/peers.svg"
-
     if options.stored:
         results = json.loads(options.stored.read_text())
     else:
@@ -374,11 +397,11 @@ def main(arguments):
         references = {name: reference(options, name) for name in names}
         say("memory")
         results = {
-            "environment": {"cpu": processor(), "cores": options.cpus, "date": f"{datetime.date.today()}", "isa": found["isa"],
-                            "version": found["version"], "commit": found["commit"]},
+            "environment": {"cpu": processor(), "cores": options.cpus, "date": f"{datetime.date.today()}",
+                            "isa": found["isa"], "version": found["version"], "commit": found["commit"]},
             "options": {"rounds": options.rounds, "seconds": options.seconds, "threads": options.threads},
             "rows": rows, "references": references, "memory": memory(options) if "j1" in groups else []}
-    write(results, options.out, page, image)
+    write(results, options.out, ROOT / "docs" if options.write else None)
     wrong = [results["rows"][one["row"]] for one in report.agreement(results)[0] if not one["agrees"]]
     for row in wrong:
         print(f"run.py: {row['group']}, {row['tool']}: its means differ from the engine's", file=sys.stderr)
