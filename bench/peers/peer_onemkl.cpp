@@ -199,8 +199,7 @@ int main(int argc, char** argv) try {
   MKLVersion version;
   mkl_get_version(&version);
   const std::string name = "oneMKL " + std::to_string(version.MajorVersion) + "." +
-                           std::to_string(version.MinorVersion) + "." + std::to_string(version.UpdateVersion) +
-                           " for " + version.Processor;
+                           std::to_string(version.MinorVersion) + "." + std::to_string(version.UpdateVersion);
   return serve(name, job->first == "j1" ? scalar_chunk : vector_chunk, std::atoi(argv[2]),
                [&](std::uint32_t seed, long chunks, Sums& sums) { job->second(options, seed, chunks, sums); });
 } catch (const std::exception& error) {

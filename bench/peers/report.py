@@ -144,8 +144,8 @@ def goals(results):
     for group, limit in (("j1", 0.9), ("j2", 1.0), ("j3", 1.0)):
         for row in results["rows"]:
             if row["tool"].startswith("prototype") and row["group"] == group and row["rounds"]:
-                faster(f"{group.upper()} against the {row['tool']}", limit, group, row["tool"], row["isa"] or "best",
-                       peer_isa=row["isa"])
+                faster(f"{group.upper()} against the {row['tool']}, {isa_name(results, row)}", limit, group,
+                       row["tool"], row["isa"] or "best", peer_isa=row["isa"])
     for group in ("j1", "j2", "j3"):
         two, one = find(results, group, ENGINE, "best", threads=2), find(results, group, ENGINE, "best")
         add(f"{group.upper()} with two threads over one, by the clock", ">=", 1.9,

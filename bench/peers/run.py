@@ -20,6 +20,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -267,6 +268,8 @@ def measure(options, group, say):
     """The rows of a group, as report.py wants them."""
     rows, running = [], []
     for tool, name, isa, threads, steps, start in rows_of(options, group):
+        if not re.search(options.tools, tool):
+            continue
         row = {"group": group, "job": name, "tool": tool, "isa": isa, "threads": threads, "steps": steps, "version": "",
                "skipped": None, "failed": False, "rounds": [], "mean": None}
         rows.append(row)
@@ -360,6 +363,7 @@ def main(arguments):
     parser.add_argument("--reference-seconds", type=float, default=10.0, help="of the engine's large run (default 10)")
     parser.add_argument("--threads", type=int, default=1, help="of every tool (default 1)")
     parser.add_argument("--groups", default=",".join(report.TITLES), help="of jobs (default: all)")
+    parser.add_argument("--tools", default="", metavar="REGEX", help="only those of matching names (default: all)")
     parser.add_argument("--venv", type=pathlib.Path,
                         help="Python environment (default: $PATHBOUND_PEERS_VENV or build/peers/venv)")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/cpu", help="of the engine")
