@@ -99,7 +99,8 @@ SignTable make_sign_table(const LawSpec& law, int workers) {
   while (table.unit < 2.0 * density) table.unit *= 2.0;
   while (table.unit > 4.0 * density) table.unit *= 0.5;
 
-  constexpr int per_octave = 1 << sign_octave_bits, most_octaves = 24;
+  constexpr int most_octaves = 24;
+  const int per_octave = 1 << sign_octave_bits(table.bits);
   int octaves = 1;
   table.cap = 2.0;
   // Until hardly a sign differs any more.

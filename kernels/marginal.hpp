@@ -19,8 +19,9 @@
 
 namespace pathbound {
 
-/// Cells in each octave of t = 1 + unit y: 2^9. The octave [1, 2) has cells of equal width.
-inline constexpr int sign_octave_bits = 9;
+/// Cells in each octave of t = 1 + unit y, as a power of two; the octave [1, 2) has cells of equal width. More workers
+/// need finer ones.
+PATHBOUND_HD constexpr int sign_octave_bits(int bits) { return bits == 4 ? 9 : 10; }
 /// Most workers of a group.
 inline constexpr int most_signs = 64, most_counts = 15;
 /// What an entry of a table of 2^bits stands for last: a draw from the rest.
@@ -29,11 +30,11 @@ PATHBOUND_HD constexpr int sign_table_bits(int workers) { return workers <= 14 ?
 
 inline namespace PATHBOUND_ISA {
 
-/// Which row of the table |g| falls into, scaled = |g| unit / s. NaN goes to the last.
+/// Which row of a table of 2^bits columns |g| falls into, scaled = |g| unit / s. NaN goes to the last.
 template <class F>
-PATHBOUND_HD BitsOf<F> sign_row(F scaled, ScalarOf<F> cap) {
+PATHBOUND_HD BitsOf<F> sign_row(int bits, F scaled, ScalarOf<F> cap) {
   using S = ScalarOf<F>;
-  constexpr int shift = math_detail::mantissa_bits<F> - sign_octave_bits;
+  const int shift = math_detail::mantissa_bits<F> - sign_octave_bits(bits);
   const F t = min(scaled + F(S(1)), F(cap));
   return shr(as_bits(t) - as_bits(F(S(1))), shift);
 }
@@ -80,25 +81,25 @@ PATHBOUND_HD_CALL inline int rare_signs(const XiTable<double>& xi, double y, int
   };
   double left = (static_cast<double>(word) + 0.5) * 0x1p-32 * (static_cast<double>(masses[rare_code(bits)]) * 0x1p-16);
   const int mode = static_cast<int>(static_cast<double>(workers + 1) * p);
-  double up = binomials[mode] * marginal_detail::whole_power(p, mode) *
-              marginal_detail::whole_power(q, workers - mode);
-  double down = up;
-  double r = rest(mode, up);
+  // Of p^k q^(N - k), going up and down from the mode. (p = 0 has the mode 0, from where nothing goes down.)
+  double up = marginal_detail::whole_power(p, mode) * marginal_detail::whole_power(q, workers - mode), down = up;
+  const double odds = p / q, against = q / p;
+  double r = rest(mode, binomials[mode] * up);
   if (left < r) return mode;
   left = left - r;
   int last = mode;  // with any rest, should rounding leave something over
   for (int i = 1; i <= workers; ++i) {
     const int above = mode + i, below = mode - i;
     if (above <= workers) {
-      up = up * (p * static_cast<double>(workers - above + 1)) / (q * static_cast<double>(above));
-      r = rest(above, up);
+      up = up * odds;
+      r = rest(above, binomials[above] * up);
       if (left < r) return above;
       if (r > 0.0) last = above;
       left = left - r;
     }
     if (below >= 0) {
-      down = down * (q * static_cast<double>(below + 1)) / (p * static_cast<double>(workers - below));
-      r = rest(below, down);
+      down = down * against;
+      r = rest(below, binomials[below] * down);
       if (left < r) return below;
       if (r > 0.0) last = below;
       left = left - r;
@@ -114,7 +115,7 @@ PATHBOUND_HD R rare_sign_sum(const MarginalSpec<R>& spec, const MarginalGroup<R>
                              std::uint64_t path, std::uint64_t number, R scaled, R g) {
   std::uint32_t words[4];
   philox_block(seed, path, first_block(Purpose::rare_signs) + number / 4, words);
-  const std::int64_t row = static_cast<std::int64_t>(sign_row<R>(scaled, group.cap)) << group.bits;
+  const std::int64_t row = static_cast<std::int64_t>(sign_row<R>(group.bits, scaled, group.cap)) << group.bits;
   const double y = static_cast<double>(scaled) / static_cast<double>(group.unit);
   const int k = rare_signs(spec.xi, y, group.workers, spec.masses + group.entries + row, group.bits,
                            spec.binomials + group.binomials, words[number % 4]);

@@ -109,7 +109,7 @@ class MarginalRun {
     const Bits low_half(Word(0xffffu));
     const auto one = [&](int j, int p, Bits sixteen, F& sum) {
       const F v = load<F>(g + j * width + p * lanes);
-      const Bits code = sign_code<F>(bits, entries, sign_row<F>(abs(v) * inverse[p], group.cap), sixteen);
+      const Bits code = sign_code<F>(bits, entries, sign_row<F>(bits, abs(v) * inverse[p], group.cap), sixteen);
       const MaskOf<F> rare = eq(code, math_detail::bits<F>(rare_code(bits)));
       sum = sign_sum<F>(code, rare, group.workers, v);
       return mask_bits(rare) << (p * lanes);

@@ -39,7 +39,7 @@ std::vector<long double> binomial(int n, long double p) {
 }
 
 int row_of(const pb::SignTable& table, double y) {
-  return static_cast<int>(pb::sign_row<double>(std::abs(y) * table.unit, table.cap));
+  return static_cast<int>(pb::sign_row<double>(table.bits, std::abs(y) * table.unit, table.cap));
 }
 
 }  // namespace

@@ -191,7 +191,7 @@ class TileRun : TileState<R, E, layout, general> {
             const bool upper = E == 1 ? (c & 1) != 0 : (e & 1) != 0;
             const BitsOf<R> sixteen = upper ? drawn[e / 2] >> 16 : drawn[e / 2] & 0xffffu;
             const R scaled = abs(g[e]) * inverse;
-            const BitsOf<R> code = sign_code<R>(group.bits, entries, sign_row<R>(scaled, group.cap), sixteen);
+            const BitsOf<R> code = sign_code<R>(group.bits, entries, sign_row<R>(group.bits, scaled, group.cap), sixteen);
             R here;
             if (code == static_cast<BitsOf<R>>(rare_code(group.bits))) {
               here = rare_sign_sum<R>(marginal, group, spec_.seed, path,
