@@ -260,7 +260,7 @@ def picture(results):
             text(left - 6, y + bar - 3, row["tool"] + isa, "end")
             out.append(f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{bar}" fill="{colour}"/>')
             engine = engine_for(results, row)
-            faster = f"  {number(ratio(engine, row))}x" if engine and not mine and not floor else ""
+            faster = f", {number(ratio(engine, row))}x" if engine and not mine and not floor else ""
             text(left + length + 5, y + bar - 3, number(rate(row) / 1e6) + faster)
         top = bottom + 46
     out.append("</svg>")
