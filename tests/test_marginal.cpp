@@ -273,6 +273,11 @@ TEST(SamplingForm, IsChosenWhereItIsExact) {
   EXPECT_EQ(form("", two, "method = \"dcsgd\"\neta = 0.1\ncompressor = { kind = \"bernoulli\", p = 0.5 }"),
             Form::counts);
   EXPECT_EQ(form("", two, "method = \"dcsgd\"\neta = 0.1\ncompressor = { kind = \"natural\" }"), Form::direct);
+  const pb::Experiment heavy = pb::parse_experiment(
+      pb::text_of("float", "paths = 10\nsteps = 2",
+                  "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 0.5, max = 1.0 }", t3, two, dsgd),
+      "test.toml");
+  EXPECT_EQ(pb::why_direct(heavy.curves.front(), 1), "no exact form for the sum of these messages is known");
   // A model shares its workers' noise.
   EXPECT_EQ(form("", two, pb::with_model(dsgd, "first_order", 2)), Form::direct);
 }
