@@ -40,16 +40,24 @@ double ticks() {
 #endif
 }
 
+std::filesystem::path bench_folder() { return std::filesystem::path(PATHBOUND_EXPERIMENT_DIR).parent_path(); }
+
 struct Job {
   std::string label, experiment;
   std::vector<std::string> set;  ///< overrides of the shipped experiment
   std::uint64_t device_paths;    ///< enough to fill a large device
+  std::uint64_t cpu_paths;
 };
-const std::vector<Job> jobs = {{"J1", "performance_j1", {}, 4194304},
-                               {"J1_double", "performance_j1", {"precision=double"}, 2097152},
-                               {"J2_direct", "performance_j2", {}, 262144},
-                               {"J3_direct", "performance_j3", {}, 262144},
-                               {"J3_direct_nu3", "performance_j3", {"noise.nu=3.0"}, 262144}};
+/// Those of bench/jobs.json, which other programs read, too.
+std::vector<Job> read_jobs() {
+  const std::filesystem::path path = bench_folder() / "jobs.json";
+  std::ifstream file(path);
+  if (!file) throw InputError(fmt::format("{}: cannot be read", path.string()));
+  std::vector<Job> jobs;
+  for (const nlohmann::json& job : nlohmann::json::parse(file).at("jobs"))
+    jobs.push_back({job.at("name"), job.at("experiment"), job.at("set"), job.at("device_paths"), job.at("cpu_paths")});
+  return jobs;
+}
 
 /// Counters of a benchmark that did `path_steps` in all: rate, and cycles a path-step on one thread.
 void count(benchmark::State& state, double path_steps, double cycles, int threads) {
@@ -139,7 +147,7 @@ Prediction predict(const nlohmann::json& model, const std::string& job, const De
 
 /// The file's jobs; empty when there is no such file.
 nlohmann::json device_model() {
-  std::ifstream file(std::filesystem::path(PATHBOUND_EXPERIMENT_DIR).parent_path() / "device_model.json");
+  std::ifstream file(bench_folder() / "device_model.json");
   return file ? nlohmann::json::parse(file).at("jobs") : nlohmann::json::object();
 }
 
@@ -156,7 +164,7 @@ int run_on_devices(const RunOptions& machine, bool quick, const std::string& out
   nlohmann::ordered_json json = {{"devices", describe(devices)}, {"cuda", cuda_versions()}};
   json["jobs"] = nlohmann::ordered_json::array();
   std::string times;
-  for (const Job& job : jobs) {
+  for (const Job& job : read_jobs()) {
     Overrides overrides;
     overrides.set = job.set;
     overrides.paths = job.device_paths / (quick ? 64 : 1);
@@ -272,6 +280,7 @@ int run(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) return bad_input;
 
   const std::uint64_t shrink = quick ? 10 : 1;
+  const std::vector<Job> jobs = read_jobs();
   for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
     if (!isa_available(isa)) continue;
     const std::string suffix = std::string("/") + name_of(isa);
@@ -292,7 +301,7 @@ int run(int argc, char** argv) {
         ->Unit(unit);
     const std::uint64_t slower = isa == Isa::scalar ? 16 : 1;  // the scalar form calls the library for each fma
     for (const Job& job : jobs) {
-      const std::uint64_t paths = (job.label.starts_with("J1") ? 32768 : 1024) / shrink / slower + 1;
+      const std::uint64_t paths = job.cpu_paths / shrink / slower + 1;
       benchmark::RegisterBenchmark((job.label + suffix).c_str(),
                                    [=](benchmark::State& s) {
                                      run_job(s, job, isa, threads,

@@ -270,11 +270,8 @@ def check_registers(figures, stored):
 # The jobs of bench_throughput with fewer paths: name, experiment, its --set, paths, and the lanes a path takes with as
 # many paths as bench_throughput has (the choice depends on their number).
 JOBS = [
-    ("J1", "performance_j1", [], 4096, None),
-    ("J1_double", "performance_j1", ["precision=double"], 2048, None),
-    ("J2_direct", "performance_j2", [], 1024, 16),
-    ("J3_direct", "performance_j3", [], 1024, 16),
-    ("J3_direct_nu3", "performance_j3", ["noise.nu=3.0"], 1024, 16),
+    (job["name"], job["experiment"], job["set"], job["emulated_paths"], job["lanes"])
+    for job in json.loads((ROOT / "bench/jobs.json").read_text())["jobs"]
 ]
 PROBE_PATHS, PROBE_STEPS = 256, 40
 
@@ -286,7 +283,7 @@ def profile(experiment, settings, paths, lanes, folder):
     settings_of_caller = ("PTXEMU_", "PATHBOUND_TILE", "PATHBOUND_LAUNCH_SECONDS")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(settings_of_caller)}
     environment |= {"PTXEMU_PROFILE": str(file), "PTXEMU_ARCH": "80", "PATHBOUND_LAUNCH_SECONDS": "1000"}
-    if lanes:
+    if lanes > 1:
         environment["PATHBOUND_TILE"] = str(lanes)
     command = ["bash", ROOT / "scripts/emulated.sh", PROGRAM, "run", experiment, "--backend", "cuda", "--quiet"]
     command += ["--paths", str(paths), "-o", f"{folder}/results"]
@@ -399,7 +396,7 @@ def measure_profile():
 
             jobs[name] = {
                 "kernel": kernel,
-                "lanes": lanes or 1,
+                "lanes": lanes,
                 "paths": paths,
                 "steps": experiment_data["steps"],
                 "step_instructions": instructions([step]),
