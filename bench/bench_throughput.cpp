@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 #if defined(__x86_64__)
 #include <x86intrin.h>
@@ -231,6 +232,44 @@ int run_on_devices(const RunOptions& machine, bool quick, const std::string& out
   return done;
 }
 
+// -------------------------------------------------------------------------------------------------- ratios on the CPU
+/// Rates of one run over another's, of the same instruction set. The floors are what J1 cannot do without.
+constexpr std::pair<const char*, const char*> ratio_pairs[] = {
+    {"J1", "floor_bits"}, {"J1", "floor_normals"}, {"J1_double", "J1"},        {"J3_nu3", "J3"},
+    {"J2", "J2_direct"},  {"J3", "J3_direct"},     {"J3_nu3", "J3_direct_nu3"}};
+
+/// {isa: {"J1 / floor_bits": ratio, ...}}, of those that ran.
+nlohmann::ordered_json ratios_of(const std::map<std::string, double>& rate) {
+  nlohmann::ordered_json ratios = nlohmann::ordered_json::object();
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512})
+    for (const auto& [over, under] : ratio_pairs) {
+      const auto x = rate.find(fmt::format("{}/{}", over, name_of(isa)));
+      const auto y = rate.find(fmt::format("{}/{}", under, name_of(isa)));
+      if (x != rate.end() && y != rate.end())
+        ratios[name_of(isa)][fmt::format("{} / {}", over, under)] = x->second / y->second;
+    }
+  return ratios;
+}
+
+void print_ratios(const nlohmann::ordered_json& ratios) {
+  fmt::print("\nratios in this run (rate over rate)\n");
+  for (const auto& [isa, of_isa] : ratios.items())
+    for (const auto& [name, ratio] : of_isa.items())
+      fmt::print("  {:<8} {:<26} {:>8.3f}\n", isa, name, ratio.get<double>());
+}
+
+/// Into the file that Google Benchmark has written.
+void add_ratios(const std::filesystem::path& path, const nlohmann::ordered_json& ratios) {
+  nlohmann::ordered_json json;
+  {
+    std::ifstream file(path);
+    if (!file) return;  // --benchmark_out names another
+    json = nlohmann::ordered_json::parse(file);
+  }
+  json["ratios"] = ratios;
+  write_files(path.parent_path().string(), {{path.filename().string(), json.dump(2) + "\n"}});
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"speed of the engine: path-steps per second of the jobs J1, J2, J3, and the floors under J1"};
   BackendArguments backend;
@@ -314,18 +353,9 @@ int run(int argc, char** argv) {
   Collector collector;
   benchmark::RunSpecifiedBenchmarks(&collector);
 
-  fmt::print("\nratios in this run (rate over rate)\n  {:<8} {:>22} {:>26} {:>18} {:>18}\n", "isa", "J1 / floor_bits",
-             "J1 / floor_normals", "J1 double / float", "J3 nu=3 / nu=2");
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
-    auto ratio = [&](const std::string& a, const std::string& b) -> std::string {
-      const auto x = collector.rate.find(a + "/" + name_of(isa)), y = collector.rate.find(b + "/" + name_of(isa));
-      if (x == collector.rate.end() || y == collector.rate.end()) return "-";
-      return fmt::format("{:.3f}", x->second / y->second);
-    };
-    if (isa_available(isa))
-      fmt::print("  {:<8} {:>22} {:>26} {:>18} {:>18}\n", name_of(isa), ratio("J1", "floor_bits"),
-                 ratio("J1", "floor_normals"), ratio("J1_double", "J1"), ratio("J3_direct_nu3", "J3_direct"));
-  }
+  const nlohmann::ordered_json ratios = ratios_of(collector.rate);
+  print_ratios(ratios);
+  if (!out.empty()) add_ratios(std::filesystem::path(out) / "throughput.json", ratios);
   return done;
 }
 

@@ -120,11 +120,11 @@ def kernel_names():
     families = found.group(1).split(", ")
     names = {}
     for line in (ROOT / "kernels/cuda/variants.def").read_text().splitlines():
-        words = re.fullmatch(r"(SCALAR|TILE|GENERAL|MODEL)\((.*)\)", line.strip())
+        words = re.fullmatch(r"(SCALAR|TILE|GENERAL|TOGETHER|MODEL)\((.*)\)", line.strip())
         if not words:
             continue
         kind, (name, real, *rest) = words.group(1), words.group(2).split(", ")
-        if kind in ("MODEL", "GENERAL"):
+        if kind in ("MODEL", "GENERAL", "TOGETHER"):
             coordinates, layout = rest
             arguments = f"{real}, {coordinates}, (Layout){layouts.index(layout)}"
             names[f"{kind.lower()}_kernel<{arguments}>"] = (name, registers if layout == "registers" else other)
@@ -302,7 +302,7 @@ def of_part(kernels, words):
 
 
 def step_kernel(kernels, what):
-    found = of_part(kernels, ["pathbound::cuda::scalar_kernel<", "pathbound::cuda::tile_kernel<"])
+    found = of_part(kernels, [f"pathbound::cuda::{one}_kernel<" for one in ("scalar", "tile", "together")])
     if len(found) != 1:
         fail(f"{what}: {len(found)} step kernels ran")
     if found[0]["launches"] != 1:  # how many would depend on the machine's speed, and the counts on how many
@@ -522,12 +522,15 @@ def clocks_of(kinds, arch):
 def kernel_source(name):
     """A source that makes one kernel of variants.def."""
     for line in (ROOT / "kernels/cuda/variants.def").read_text().splitlines():
-        words = re.fullmatch(rf"(SCALAR|TILE)\({name}, (\w+), (.*)\)", line.strip())
+        words = re.fullmatch(rf"(SCALAR|TILE|TOGETHER)\({name}, (\w+), (.*)\)", line.strip())
         if words:
             kind, real, rest = words.groups()
             if kind == "SCALAR":
                 objective, _, laws = rest.split(", ")
                 header, kernel = "scalar", f"scalar_kernel<{real}, {objective}, LawFamily::{laws}>"
+            elif kind == "TOGETHER":
+                coordinates, layout = rest.split(", ")
+                header, kernel = "tile", f"together_kernel<{real}, {coordinates}, Layout::{layout}>"
             else:
                 coordinates, laws, layout = rest.split(", ")
                 header, kernel = "tile", f"tile_kernel<{real}, {coordinates}, LawFamily::{laws}, Layout::{layout}>"
@@ -536,7 +539,7 @@ def kernel_source(name):
                 f"template __global__ void {kernel}(const __grid_constant__ SimSpec<{real}>,\n"
                 f"                                  const __grid_constant__ Segment<{real}>);\n}}\n"
             )
-    fail(f"{name} is no scalar or tile kernel of variants.def")
+    fail(f"{name} is no scalar, tile or together kernel of variants.def")
 
 
 def ptx_code(text):

@@ -9,7 +9,7 @@ set -euo pipefail
 
 build_packages=(g++ cmake ninja-build libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libfmt-dev libeigen3-dev
   libboost-dev libjs-chart.js)
-test_packages=(librandom123-dev libgtest-dev libbenchmark-dev python3 python3-numpy python3-scipy)
+test_packages=(librandom123-dev libgtest-dev libbenchmark-dev python3 python3-numpy python3-scipy valgrind)
 peer_packages=(libquantlib0-dev python3-venv)
 optional_packages=()
 
