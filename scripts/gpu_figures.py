@@ -16,13 +16,14 @@ machine     machine instructions a path-step of the same jobs for sm_80, sm_89, 
 All when none is named. The figures are printed;
   --write   stores them: bench/device_figures.json, the tables of docs/gpu.md and docs/performance.md between their
             markers, and (machine) bench/device_model.json, which bench_throughput reads
-  --check   holds them against bench/device_figures.json: no spills, no stack; at least 31 active lanes; instructions at
-            most 3% above the stored; whole sectors written at records; no bank conflicts in the statistics; at most 48
-            machine instructions a path-step in J1's loop
+  --check   holds them against bench/device_figures.json: no spills, no stack; at least 31 active lanes, or as many as
+            stored; instructions at most 3% above the stored; whole sectors written at records; no bank conflicts in the
+            statistics; at most 48 machine instructions a path-step in J1's loop
 Exit status: 0; 1 when a check fails or something does not run; 77 when what a part needs is missing and no part ran.
 """
 import argparse
 import concurrent.futures
+import functools
 import json
 import os
 import pathlib
@@ -441,8 +442,10 @@ def check_profile(jobs, stored):
     before = stored.get("profile", {})
     for name, job in jobs.items():
         kernel, lanes, written = job["kernel"], job["active_lanes"], job["bytes_per_written_sector"]
-        if lanes < LEAST_LANES:
-            failures.append(f"{name}: {lanes:.2f} active lanes in {kernel} (least: {LEAST_LANES:g})")
+        # Where lanes may part (looking up what few of them need), as many as there were.
+        least = min(LEAST_LANES, before.get(name, {}).get("active_lanes", LEAST_LANES) - 0.2)
+        if lanes < least:
+            failures.append(f"{name}: {lanes:.2f} active lanes in {kernel} (least: {least:g})")
         if written < FULL_SECTOR - 0.01:
             failures.append(f"{name}: {kernel} writes {written:.2f} bytes a sector at records, not {FULL_SECTOR:g}")
         if job["statistics_bank_conflicts"] > 0:
@@ -603,18 +606,25 @@ def measure_machine(architectures, jobs):
     with tempfile.TemporaryDirectory() as folder:
         for arch in architectures:
             look_at_root(nvcc, nvdisasm, arch, folder)
-        for name, kernel in jobs.items():
+
+        @functools.cache
+        def code_of(kernel, arch):
+            """Figures of ptxas, and (code, labels); of PTX for compute_..."""
             source = pathlib.Path(folder) / f"{kernel}.cu"
             source.write_text(kernel_source(kernel))
-            compile_one(nvcc, source, "compute_80", folder, "ptx")  # the profile's
-            ptx, labels = ptx_code(pathlib.Path(f"{folder}/{kernel}.compute_80.ptx").read_text())
-            ptx = len(counted_part(ptx, labels, name))
+            if arch.startswith("compute_"):
+                compile_one(nvcc, source, arch, folder, "ptx")
+                return None, ptx_code(pathlib.Path(f"{folder}/{kernel}.{arch}.ptx").read_text())
+            (figures,) = parse_ptxas(compile_one(nvcc, source, arch, folder), names).values()
+            (function,) = machine_code.disassemble(nvdisasm, f"{folder}/{kernel}.{arch}.cubin").values()
+            return figures, function
+
+        for name, kernel in jobs.items():
+            ptx = len(counted_part(*code_of(kernel, "compute_80")[1], name))  # the profile's
             result[name] = {}
             for arch in architectures:
-                (figures,) = parse_ptxas(compile_one(nvcc, source, arch, folder), names).values()
+                figures, (code, labels) = code_of(kernel, arch)
                 warps, most = active_warps(arch, figures["threads"], figures["registers"], figures["shared_bytes"])
-                functions = machine_code.disassemble(nvdisasm, f"{folder}/{kernel}.{arch}.cubin")
-                ((code, labels),) = functions.values()
                 part = counted_part(code, labels, name)
                 one = {"kernel": kernel, "registers": figures["registers"], "spill_bytes": figures["spill_bytes"]}
                 one |= {"warps": warps, "most_warps": most}
@@ -647,6 +657,8 @@ def add_model(machine, profile):
             one["clocks"], one["limits"], one["clocks_by_unit"] = {}, {}, {}
             for part, kinds in parts.items():
                 clocks = clocks_of(kinds, arch)
+                if part == "step":  # lanes that wait take as long as those at work
+                    clocks = {key: value * 32 / dynamic["active_lanes"] for key, value in clocks.items()}
                 unit = max(clocks, key=clocks.get)
                 one["clocks"][part], one["limits"][part] = float(f"{clocks[unit]:.4g}"), unit
                 if part == "step":
