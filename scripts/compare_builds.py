@@ -23,8 +23,6 @@ import subprocess
 import sys
 import tempfile
 
-from scipy import stats
-
 CONFIDENCE = 0.99
 
 
@@ -60,13 +58,33 @@ def rates(program, pattern, threads, folder):
     return found
 
 
+def within(t, freedom):
+    """Probability that a t variate with that many degrees of freedom lies within +-t (Abramowitz and Stegun 26.7.3)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    cosine, sine = math.cos(angle), math.sin(angle)
+    term, total = cosine if freedom % 2 else 1.0, 0.0
+    for power in range(freedom % 2, freedom - 1, 2):
+        total += term
+        term *= cosine**2 * (power + 1) / (power + 2)
+    return 2 / math.pi * (angle + sine * total) if freedom % 2 else sine * total
+
+
+def quantile(probability, freedom):
+    """The t within which a variate lies with that probability."""
+    low, high = 0.0, 1e6
+    for _ in range(100):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if within(middle, freedom) < probability else (low, middle)
+    return high
+
+
 def interval(ratios):
     """Geometric mean, and its confidence interval."""
     logs = [math.log(ratio) for ratio in ratios]
     n = len(logs)
     mean = sum(logs) / n
     deviation = math.sqrt(sum((x - mean) ** 2 for x in logs) / (n - 1))
-    half = stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1) * deviation / math.sqrt(n)
+    half = quantile(CONFIDENCE, n - 1) * deviation / math.sqrt(n)
     return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
 
 
