@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Speed: path-steps per second and cycles per path-step of the jobs J1 (scalar DSGD), J2 (DCSGD with rand_k) and J3
-// (DSignSGD under t noise), every worker sampled, through the engine with all its statistics; and the floors under J1:
-// random words alone, and words with their normals. All in one run with the repetitions interleaved, and as ratios.
-// On devices: path-steps per second of the same jobs, beside what the machine code of their kernels lets one predict
-// for the device, and the time of each kernel.
+// (DSignSGD under t noise), workers drawn together and one by one, through the engine with all its statistics; and the
+// floors under them: random words, and words with their normals. All in one run with the repetitions interleaved, and
+// as ratios. On devices: path-steps per second of the same jobs, beside what the machine code of their kernels lets one
+// predict for the device, and the time of each kernel.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
@@ -233,10 +233,23 @@ int run_on_devices(const RunOptions& machine, bool quick, const std::string& out
 }
 
 // -------------------------------------------------------------------------------------------------- ratios on the CPU
-/// Rates of one run over another's, of the same instruction set. The floors are what J1 cannot do without.
+/// What the jobs with workers drawn together cannot do without: their random words, and of J2 the normals. A path-step
+/// of J2 takes 32 words for its subsets and 64 normals, one of J3 half a word a coordinate.
+void add_floors(std::map<std::string, double>& rate) {
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    const std::string suffix = std::string("/") + name_of(isa);
+    const auto bits = rate.find("floor_bits" + suffix), normals = rate.find("floor_normals" + suffix);
+    if (bits == rate.end() || normals == rate.end()) continue;
+    const double word = 1.0 / bits->second, normal = 1.0 / normals->second;
+    rate["floor_J2" + suffix] = 1.0 / (32.0 * word + 64.0 * normal);
+    rate["floor_J3" + suffix] = 1.0 / (32.0 * word);
+  }
+}
+
+/// Rates of one run over another's, of the same instruction set. The floors are what a job cannot do without.
 constexpr std::pair<const char*, const char*> ratio_pairs[] = {
-    {"J1", "floor_bits"}, {"J1", "floor_normals"}, {"J1_double", "J1"},        {"J3_nu3", "J3"},
-    {"J2", "J2_direct"},  {"J3", "J3_direct"},     {"J3_nu3", "J3_direct_nu3"}};
+    {"J1", "floor_bits"}, {"J1", "floor_normals"}, {"J1_double", "J1"}, {"J3_nu3", "J3"},           {"J2", "floor_J2"},
+    {"J3", "floor_J3"},   {"J2", "J2_direct"},     {"J3", "J3_direct"}, {"J3_nu3", "J3_direct_nu3"}};
 
 /// {isa: {"J1 / floor_bits": ratio, ...}}, of those that ran.
 nlohmann::ordered_json ratios_of(const std::map<std::string, double>& rate) {
@@ -271,7 +284,7 @@ void add_ratios(const std::filesystem::path& path, const nlohmann::ordered_json&
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"speed of the engine: path-steps per second of the jobs J1, J2, J3, and the floors under J1"};
+  CLI::App app{"speed of the engine: path-steps per second of the jobs J1, J2, J3, and the floors under them"};
   BackendArguments backend;
   std::string out;
   int threads = 1;
@@ -353,6 +366,7 @@ int run(int argc, char** argv) {
   Collector collector;
   benchmark::RunSpecifiedBenchmarks(&collector);
 
+  add_floors(collector.rate);
   const nlohmann::ordered_json ratios = ratios_of(collector.rate);
   print_ratios(ratios);
   if (!out.empty()) add_ratios(std::filesystem::path(out) / "throughput.json", ratios);

@@ -320,8 +320,7 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
     const SimResult& sim = simulated[curve.name] = run(curve);
     if (curve.model) doubled[curve.name] = run(with_doubled_substeps(curve));
     results.curves.push_back(make_curve(curve, objective, sim));
-    results.curves.back().marginal =
-        sampling_form(curve, experiment.objective.dim) != SamplingForm::direct;
+    results.curves.back().marginal = sampling_form(curve, experiment.objective.dim) != SamplingForm::direct;
     results.curves.back().rounding_level =
         rounding_level(curve, objective, experiment.precision == Precision::single ? 0x1p-24 : 0x1p-53);
     for (const BoundConfig& bound : experiment.bounds) {

@@ -243,9 +243,9 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
         seconds += cost;
         const int dim = experiment.objective.dim;
         const bool together = sampling_form(curve, dim) != SamplingForm::direct;
-        print(fmt::format("  curve '{}': {}, {} workers{}, {} paths x {} steps, {} records, about {:.2g} s\n", curve.name,
-                          what, curve.workers.count, together ? " drawn together" : "", curve.paths, curve.steps,
-                          curve.checkpoint_steps.size(), cost));
+        print(fmt::format("  curve '{}': {}, {} workers{}, {} paths x {} steps, {} records, about {:.2g} s\n",
+                          curve.name, what, curve.workers.count, together ? " drawn together" : "", curve.paths,
+                          curve.steps, curve.checkpoint_steps.size(), cost));
         if (const std::string why = why_direct(curve, dim); !why.empty())
           print(fmt::format("    drawn worker by worker: {}\n", why));
         if (cuda) print(plan_line(device_plan, devices));

@@ -124,8 +124,8 @@ SignTable make_sign_table(const LawSpec& law, int workers) {
                  high = low + octave / per_octave;
     // A chance as a function of p rises and then falls: it is smallest at an end of the cell.
     const std::vector<double> at_low = chances_at(low * (1.0 - rounding));
-    const std::vector<double> at_high = row + 1 == table.rows ? binomial(workers, 0.0)
-                                                              : chances_at(high * (1.0 + rounding));
+    const std::vector<double> at_high =
+        row + 1 == table.rows ? binomial(workers, 0.0) : chances_at(high * (1.0 + rounding));
     std::vector<std::uint64_t> mass(static_cast<std::size_t>(codes), 0);
     std::uint64_t left = whole;
     for (int k = 0; k <= std::min(workers, rare - 1); ++k) {
@@ -218,9 +218,7 @@ WorkerSpec<R> merged_worker(const CurveConfig& curve) {
   const LawSpec& law = curve.noise.law;
   const int n = curve.workers.count;
   // The law of a sum of independent s_i zeta_i is that of (sum s_i^alpha)^(1/alpha) zeta.
-  const double alpha = law.kind == LawKind::gaussian       ? 2.0
-                       : law.kind == LawKind::alpha_stable ? law.alpha
-                                                           : 1.0;
+  const double alpha = law.kind == LawKind::gaussian ? 2.0 : law.kind == LawKind::alpha_stable ? law.alpha : 1.0;
   double scale_sq = 0.0, affine_sq = 0.0;
   if (alpha == 2.0) {
     for (int i = 0; i < n; ++i) {

@@ -5,9 +5,9 @@
 // Signs. With p = 1/2 - Xi(|g|/s) <= 1/2 the chance that a worker's sign differs from the gradient's, the number K of
 // those that do is Binomial(N, p). |g|/s falls into one of many narrow cells; for each the host has an alias table
 // (Walker 1977) of the largest masses m(K), whole numbers of 2^-16, that lie below the binomial's everywhere in the
-// cell. 16 random bits look K up there. What is missing, a chance of some 0.1%, is drawn from the rest, Binomial(N, p) -
-// m, whose p is that of the path: so K has the law it should have for every p, though the usual draw needs neither p nor
-// its law's distribution function, and costs the same for every law and every N.
+// cell. 16 random bits look K up there. What is missing, a chance of some 0.1%, is drawn from the rest, Binomial(N, p)
+// - m, whose p is that of the path: so K has the law it should have for every p, though the usual draw needs neither p
+// nor its law's distribution function, and costs the same for every law and every N.
 //
 // Counts. How many workers keep a coordinate is a sum of memberships in random subsets (rand_k), or Binomial(N, p) with
 // one p (bernoulli); the sum of the Gaussian noise of c workers is sqrt(c) times that of one.

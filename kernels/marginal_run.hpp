@@ -326,8 +326,7 @@ class MarginalRun {
     PATHBOUND_UNROLL
     for (int p = 0; p < P; ++p) {
       variance[p] = F(group.variance);
-      if (spec_->affine)
-        variance[p] = fma(F(group.variance_affine), load<F>(mean_square + p * lanes), variance[p]);
+      if (spec_->affine) variance[p] = fma(F(group.variance_affine), load<F>(mean_square + p * lanes), variance[p]);
     }
     const F factor(group.factor);
     for_counts<last>(group, noise, [&](int j, int p, Bits whole, const R* z) {

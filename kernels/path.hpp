@@ -139,8 +139,7 @@ class MethodRun : Block<F, P> {
       return marginal_.counts(g_, grad_square_, noise_, [&](int j, int p, F sum) { store(row(sum_, j, p), sum); });
     clear_sum();
     marginal_.signs(
-        g_, grad_square_,
-        [&](int, int j, int p, F s) { store(row(sum_, j, p), load<F>(row(sum_, j, p)) + s); },
+        g_, grad_square_, [&](int, int j, int p, F s) { store(row(sum_, j, p), load<F>(row(sum_, j, p)) + s); },
         [&](int, int j, int slot, R s) { sum_[j * width + slot] = sum_[j * width + slot] + s; });
   }
 
@@ -161,9 +160,7 @@ class MethodRun : Block<F, P> {
       if (spec_.affine) find_mean_square();
       const R step = static_cast<R>(-(step_sizes_.at(k) / spec_.n_workers));
       const F factor(step);
-      const auto move = [&](int j, int p, F sum) {
-        store(row(x_, j, p), fma(factor, sum, load<F>(row(x_, j, p))));
-      };
+      const auto move = [&](int j, int p, F sum) { store(row(x_, j, p), fma(factor, sum, load<F>(row(x_, j, p)))); };
       if (counts) {
         marginal_.counts(g_, grad_square_, noise_, move);
       } else if (one_group) {

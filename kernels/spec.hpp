@@ -49,9 +49,9 @@ enum class Purpose : int {
   start = 3,
   model_noise = 4,
   selector = 5,
-  signs = 6,              ///< weak2: its two-point variables
-  rare_signs = 7,         ///< the sum of signs where the table does not decide (kernels/marginal.hpp)
-  subset_extension = 8    ///< digits of a subset that 32 bits leave open
+  signs = 6,            ///< weak2: its two-point variables
+  rare_signs = 7,       ///< the sum of signs where the table does not decide (kernels/marginal.hpp)
+  subset_extension = 8  ///< digits of a subset that 32 bits leave open
 };
 
 /// A law of unit-scale noise (theory section 1); parameters of other laws are 0.
@@ -189,8 +189,8 @@ struct MarginalGroup {
   R scale_sq = R(0), affine_sq = R(0);  ///< as in WorkerSpec
   /// signs: rows of 2^bits entries for cells of t = 1 + unit |g| / s, t <= cap.
   int bits = 4;
-  R unit = R(1), inverse = R(0), cap = R(1);   ///< inverse: unit / s without affine noise
-  std::int64_t entries = 0, binomials = 0;     ///< where the group's part of the arrays of MarginalSpec begins
+  R unit = R(1), inverse = R(0), cap = R(1);  ///< inverse: unit / s without affine noise
+  std::int64_t entries = 0, binomials = 0;    ///< where the group's part of the arrays of MarginalSpec begins
   /// counts: the factor of a kept coordinate, and factor^2 scale_sq, factor^2 affine_sq.
   R factor = R(1), variance = R(0), variance_affine = R(0);
   int keep = 0;

@@ -171,7 +171,8 @@ std::string message_experiment(const std::string& precision, int dim, const std:
   return "seed = 9\nprecision = \"" + precision +
          "\"\npaths = 40\nsteps = 3\ncheckpoints = 3\n[objective]\nkind = \"quadratic\"\ndim = " + std::to_string(dim) +
          "\nspectrum = { kind = \"linear\", min = 1.0, max = 1.0 }\n[noise]\nscale = 0.0\n[workers]\n" + workers +
-         "\n[[curve]]\nname = \"c\"\nsampling = \"direct\"\nmethod = \"dcsgd\"\neta = 1.0\ncompressor = " + compressor + "\n";
+         "\n[[curve]]\nname = \"c\"\nsampling = \"direct\"\nmethod = \"dcsgd\"\neta = 1.0\ncompressor = " + compressor +
+         "\n";
 }
 
 /// Uniform m of the compressors' stream of a path, as the 32-bit word that decides.

@@ -89,8 +89,8 @@ TEST(SignSums, HaveTheBinomialLawForEveryLawAndNumberOfWorkers) {
       const pb::SignTable table = pb::make_sign_table(law, workers);
       std::vector<double> binomials;
       for (int k = 0; k <= workers; ++k)
-        binomials.push_back(static_cast<double>(
-            std::round(std::exp(std::lgamma(workers + 1.0L) - std::lgamma(k + 1.0L) - std::lgamma(workers - k + 1.0L)))));
+        binomials.push_back(static_cast<double>(std::round(
+            std::exp(std::lgamma(workers + 1.0L) - std::lgamma(k + 1.0L) - std::lgamma(workers - k + 1.0L)))));
       for (const double y : {0.0, 1e-4, 0.0019, 0.0371, 0.5, 0.9999, 1.7, 4.0, 40.0, 1e6}) {
         const std::uint16_t* masses = table.masses.data() + (static_cast<std::size_t>(row_of(table, y)) << table.bits);
         const double rest = masses[pb::rare_code(table.bits)] / 65536.0;
@@ -226,7 +226,8 @@ TEST(Together, CauchyMeansAreCauchy) {
   const pb::Prepared<float> prepared(
       "paths = 200000\nsteps = 1\n[objective]\nkind = \"quadratic\"\nspectrum = "
       "{ kind = \"linear\", min = 1.0, max = 1.0 }\nstart = 1.0\n[noise]\nlaw = \"student_t\"\n"
-      "nu = 1.0\n[workers]\ncount = 3\nscale = [0.5, 1.0, 3.0]\n[[curve]]\nname = \"c\"\nmethod = \"dsgd\"\neta = 0.5\n");
+      "nu = 1.0\n[workers]\ncount = 3\nscale = [0.5, 1.0, 3.0]\n[[curve]]\nname = \"c\"\nmethod = \"dsgd\"\neta = "
+      "0.5\n");
   ASSERT_EQ(prepared.curve.spec.n_workers, 1);
   const pb::SimResult result = prepared.run(pb::best_isa(), 0);
   // |x_1| = sqrt(2 S / h), h = 1; x_1 = 0.5 - 0.5 s zeta, s = 1.5. The median of S is within its bin, 1.6%.
@@ -240,12 +241,12 @@ TEST(Together, CauchyMeansAreCauchy) {
 
 TEST(SamplingForm, IsChosenWhereItIsExact) {
   const auto form = [](const std::string& noise, const std::string& workers, const std::string& curve, int dim = 4) {
-    const pb::Experiment experiment = pb::parse_experiment(
-        pb::text_of("float", "paths = 10\nsteps = 2",
-                    "kind = \"quadratic\"\ndim = " + std::to_string(dim) +
-                        "\nspectrum = { kind = \"linear\", min = 0.5, max = 1.0 }",
-                    noise, workers, curve),
-        "test.toml");
+    const pb::Experiment experiment =
+        pb::parse_experiment(pb::text_of("float", "paths = 10\nsteps = 2",
+                                         "kind = \"quadratic\"\ndim = " + std::to_string(dim) +
+                                             "\nspectrum = { kind = \"linear\", min = 0.5, max = 1.0 }",
+                                         noise, workers, curve),
+                             "test.toml");
     return pb::sampling_form(experiment.curves.front(), dim);
   };
   using Form = pb::SamplingForm;

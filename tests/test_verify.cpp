@@ -163,11 +163,10 @@ TEST(Verify, ReportsExactlyWhatADeviceGetsWrong) {
   const VerifyReport report = verify(options, backend);
   EXPECT_FALSE(report.passed);
   EXPECT_EQ(failures(report),
-            (std::vector<std::string>{"device 7", "random words on device 1", "functions on device 1, float",
-                                      "functions on device 1, double", "quadratic d = 31, rand_k 5 on device 1",
-                                      "cosh d = 200, gaussian on device 1",
-                                      "quadratic d = 31, rand_k 5, direct on device 1", "every kernel on device 1",
-                                      "all devices together"}));
+            (std::vector<std::string>{
+                "device 7", "random words on device 1", "functions on device 1, float", "functions on device 1, double",
+                "quadratic d = 31, rand_k 5 on device 1", "cosh d = 200, gaussian on device 1",
+                "quadratic d = 31, rand_k 5, direct on device 1", "every kernel on device 1", "all devices together"}));
   const auto contains = [&](const std::string& check, const std::string& part) {
     EXPECT_NE(detail_of(report, check).find(part), std::string::npos) << check << ": " << detail_of(report, check);
   };

@@ -76,8 +76,7 @@ Choice<R> choose(const SimSpec<R>& spec, const CudaOptions& options, int multipr
   const bool general = !spec.is_model && is_general(spec);
   const bool scalar = !spec.is_model && !general && choice.one_coordinate && spec.n_workers == 1 && !spec.affine &&
                       !spec.track_gradient && spec.compressor == CompressorKind::identity &&
-                      spec.marginal.kind == MarginalKind::none &&
-                      spec.law.kind != LawKind::multivariate_t;
+                      spec.marginal.kind == MarginalKind::none && spec.law.kind != LawKind::multivariate_t;
   const Variant<R>* variant = nullptr;
   if (scalar && options.tile <= 1) variant = find_variant(all, spec, true, Layout::registers, 1);
   if (variant == nullptr) {  // an objective without a scalar kernel of its own is no worse off

@@ -12,7 +12,7 @@ namespace pathbound::cuda {
 /// algorithm, compressors.hpp). A word a digit.
 template <class R, class Use>
 __device__ __forceinline__ void for_subset_digits(const SimSpec<R>& spec, const Segment<R>& segment,
-                                                 const PathWords& words, std::uint64_t message, Use&& use) {
+                                                  const PathWords& words, std::uint64_t message, Use&& use) {
   const std::uint64_t step = message / static_cast<std::uint32_t>(spec.n_workers);
   const int worker = static_cast<int>(message - step * static_cast<std::uint32_t>(spec.n_workers));
   const std::uint32_t before = segment.subset_words[worker];
@@ -155,9 +155,8 @@ class RegisterSubsets {
   template <class Set>
   __device__ __forceinline__ Set chosen(std::uint64_t message) {
     Set set;
-    for_digits<marginal>(spec_, segment_, words_, path_, message, [&](std::uint32_t t, int j) {
-      set.insert(set.has(t) ? static_cast<std::uint32_t>(j) : t);
-    });
+    for_digits<marginal>(spec_, segment_, words_, path_, message,
+                         [&](std::uint32_t t, int j) { set.insert(set.has(t) ? static_cast<std::uint32_t>(j) : t); });
     return set;
   }
 
@@ -193,10 +192,10 @@ class MemorySubsets {
       std::uint32_t* mask = masks_ + static_cast<std::int64_t>(lanes_.lane) * rows_;
       for (int r = 0; r < rows_; ++r) mask[r] = 0;
       for_digits<marginal>(spec_, segment_, words_, path_, batch + static_cast<std::uint64_t>(lanes_.lane),
-                       [&](std::uint32_t t, int j) {
-                         if (((mask[t >> 5] >> (t & 31)) & 1u) != 0) t = static_cast<std::uint32_t>(j);
-                         mask[t >> 5] |= 1u << (t & 31);
-                       });
+                           [&](std::uint32_t t, int j) {
+                             if (((mask[t >> 5] >> (t & 31)) & 1u) != 0) t = static_cast<std::uint32_t>(j);
+                             mask[t >> 5] |= 1u << (t & 31);
+                           });
       __syncwarp();
     }
     if (c >= spec_.objective.dim) return 0u;

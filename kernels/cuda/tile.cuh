@@ -191,7 +191,8 @@ class TileRun : TileState<R, E, layout, general> {
             const bool upper = E == 1 ? (c & 1) != 0 : (e & 1) != 0;
             const BitsOf<R> sixteen = upper ? drawn[e / 2] >> 16 : drawn[e / 2] & 0xffffu;
             const R scaled = abs(g[e]) * inverse;
-            const BitsOf<R> code = sign_code<R>(group.bits, entries, sign_row<R>(group.bits, scaled, group.cap), sixteen);
+            const BitsOf<R> code =
+                sign_code<R>(group.bits, entries, sign_row<R>(group.bits, scaled, group.cap), sixteen);
             R here;
             if (code == static_cast<BitsOf<R>>(rare_code(group.bits))) {
               here = rare_sign_sum<R>(marginal, group, spec_.seed, path,
@@ -240,8 +241,8 @@ class TileRun : TileState<R, E, layout, general> {
   }
 
   /// How many workers of the group keep each coordinate. number: of the group among those of all steps.
-  __device__ __forceinline__ void count_kept(const MarginalGroup<R>& group, std::uint64_t number,
-                                             std::uint64_t message, R (&count)[E]) {
+  __device__ __forceinline__ void count_kept(const MarginalGroup<R>& group, std::uint64_t number, std::uint64_t message,
+                                             R (&count)[E]) {
     const bool subsets = spec_.compressor == CompressorKind::rand_k;
     const auto for_counts = [&](auto&& change) {
       for_chunks([&](int c, const R(&)[E], const R(&)[E]) {

@@ -5,12 +5,12 @@
 namespace pathbound::cuda {
 
 #define TOGETHER_float(name, coordinates, layout)
-#define TOGETHER_double(name, coordinates, layout) \
+#define TOGETHER_double(name, coordinates, layout)                    \
   {#name,       together_kernel<double, coordinates, Layout::layout>, \
-   false,       true, \
-   {},          LawFamily::all, \
-   coordinates, Layout::layout, \
-   false,       false, \
+   false,       true,                                                 \
+   {},          LawFamily::all,                                       \
+   coordinates, Layout::layout,                                       \
+   false,       false,                                                \
    true},
 #define TOGETHER(name, real, coordinates, layout) TOGETHER_##real(name, coordinates, layout)
 

@@ -19,9 +19,9 @@ struct Variant {
   bool any_objective;       ///< scalar: chosen at run time
   ObjectiveKind objective;  ///< scalar, if not any_objective
   LawFamily laws;
-  int coordinates;       ///< tile: a lane's
-  Layout layout;         ///< tile
-  bool model = false;    ///< of an SDE model
+  int coordinates;        ///< tile: a lane's
+  Layout layout;          ///< tile
+  bool model = false;     ///< of an SDE model
   bool general = false;   ///< of a method with more than the first components (is_general)
   bool together = false;  ///< of workers drawn together, else none or all of those
 };
