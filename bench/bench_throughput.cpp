@@ -55,7 +55,8 @@ std::vector<Job> read_jobs() {
   std::ifstream file(path);
   if (!file) throw InputError(fmt::format("{}: cannot be read", path.string()));
   std::vector<Job> jobs;
-  for (const nlohmann::json& job : nlohmann::json::parse(file).at("jobs"))
+  const nlohmann::json json = nlohmann::json::parse(file);
+  for (const nlohmann::json& job : json.at("jobs"))
     jobs.push_back({job.at("name"), job.at("experiment"), job.at("set"), job.at("device_paths"), job.at("cpu_paths")});
   return jobs;
 }

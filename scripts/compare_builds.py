@@ -47,7 +47,7 @@ def rates(program, pattern, threads, folder):
     command += ["--benchmark_min_time=0.3", "--benchmark_report_aggregates_only=false"]
     command += [f"--benchmark_out={file}", "--benchmark_out_format=json"]
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0 or not file.exists():
+    if done.returncode != 0 or not file.exists() or file.stat().st_size == 0:
         fail(f"{program}: exit status {done.returncode}\n{done.stdout}{done.stderr}"[-2000:])
     found = {}
     for one in json.loads(file.read_text())["benchmarks"]:
