@@ -119,6 +119,11 @@ class ModelRun : Block<F, P> {
 
   /// False when it was stopped.
   PATHBOUND_HD_CALL bool run() {
+    if (one_coordinate()) {
+      bool done = true;
+      with_separable<F>(spec_.objective, [&](const auto& f) { done = run_scalar(f); });
+      return done;
+    }
     const int n = spec_.model.substeps;
     int next = 0;
     for (std::uint64_t k = 0;; ++k) {
@@ -155,6 +160,76 @@ class ModelRun : Block<F, P> {
   }
 
  private:
+  /// Whether the short loop with x in registers does it.
+  PATHBOUND_HD bool one_coordinate() const {
+    const ModelSpec<R>& m = spec_.model;
+    return spec_.objective.dim == 1 && is_separable(spec_.objective.kind) && m.kind == ModelKind::first_order &&
+           m.integrator == IntegratorKind::euler_maruyama && spec_.method != MethodKind::dsignsgd && !spec_.affine &&
+           m.rank_one == R(0) && spec_.adaptive.kind == AdaptiveKind::none && !spec_.track_gradient &&
+           !spec_.track_smoothness && spec_.sums == SumKind::none &&
+           (spec_.n_workers == 1 || spec_.law.kind != LawKind::gaussian);
+  }
+
+  /// ModelStep's Euler-Maruyama of first_order, operation by operation, for one coordinate and what else
+  /// one_coordinate() asks for.
+  template <class Objective>
+  PATHBOUND_HD_CALL bool run_scalar(const Objective& f) {
+    const int n = spec_.model.substeps;
+    const R inverse_n = R(1) / static_cast<R>(n), inverse_root = R(1) / sqrt(static_cast<R>(spec_.n_workers));
+    const bool gaussian = spec_.law.kind == LawKind::gaussian, multiplicative = spec_.model.square != R(0);
+    const F zero = real<F>(0.0), s(spec_.workers[0].scale), total = fma(s, s, zero);
+    const F weight = noise_weight(spec_.workers[0], false, zero, total);
+    const F normaliser = noise_normaliser(total, spec_.n_workers);
+    const F square(spec_.model.square), noise_square(spec_.model.noise), root = sqrt(noise_square);
+    StepSizeAt<R> now = step_size_at(spec_, 0, 0.0);
+    const bool constant = is_constant(spec_.schedule);
+    F x[P];
+    PATHBOUND_UNROLL
+    for (int p = 0; p < P; ++p) x[p] = load<F>(x_ + p * lanes);
+    std::uint64_t k = 0;
+    for (int next = 0; next < spec_.n_checkpoints; ++next) {
+      const std::uint64_t target = spec_.checkpoint_steps[next];
+      while (k < target) {
+        const std::uint64_t left = target - k;
+        int got;
+        const R* z = noise_.take(left < 256 ? static_cast<int>(left) : 256, got);
+        for (int step = 0; step < got; ++step, z += width) {
+          F rest[P];
+          PATHBOUND_UNROLL
+          for (int p = 0; p < P; ++p) {
+            const F v = load<F>(z + p * lanes);
+            rest[p] = gaussian ? normaliser * fma(weight, v, zero) : v;
+          }
+          for (int i = 0; i < n; ++i) {
+            if (!constant)
+              now = step_size_at(spec_, k + static_cast<std::uint64_t>(step), static_cast<double>(i) * (1.0 / n));
+            int one;
+            const R* bridge = i + 1 < n ? refinement_.take(1, one) : z;
+            const F drift = F(now.eta) * F(-inverse_n), spread(now.eta * inverse_root);
+            PATHBOUND_UNROLL
+            for (int p = 0; p < P; ++p) {
+              const F increment = bridge_increment(rest[p], load<F>(bridge + p * lanes), n - i, n);
+              const F v = f.gradient(x[p], 0);
+              const F size = multiplicative ? sqrt(fma(square * v, v, noise_square)) : root;
+              x[p] = x[p] + (drift * v + spread * (size * increment));
+            }
+          }
+        }
+        const std::uint64_t before = k;
+        k += static_cast<std::uint64_t>(got);
+        if ((before >> 8) != (k >> 8)) note_steps(256);
+        if (stopped()) return false;
+      }
+      PATHBOUND_UNROLL
+      for (int p = 0; p < P; ++p) {
+        store(x_ + p * lanes, x[p]);
+        store(g_ + p * lanes, f.gradient(x[p], 0));
+      }
+      record(target, next);
+    }
+    return true;
+  }
+
   /// The step's noise is minus the method's own, scaled to variance 1: -sum_i s_i zeta_ij / sqrt(sum_i s_i^2); all s_i
   /// = 1 where they are all 0.
   PATHBOUND_HD void take_gradient_noise() {
