@@ -459,6 +459,8 @@ const char* name_of(Band band) {
       return "median_of_means";
     case Band::none:
       return "none";
+    case Band::group_t:
+      return "group_t";
   }
   return "";
 }

@@ -3,7 +3,9 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "host/experiment.hpp"
@@ -12,11 +14,32 @@
 
 namespace pathbound {
 
-enum class Band { bonferroni_t, median_of_means, none };
+enum class Band { bonferroni_t, median_of_means, none, group_t };
 /// What the reported mean estimates (theory O9): E S; E[S | not diverged]; nothing that exists.
 enum class MeanIs { expectation, restricted, does_not_exist };
 const char* name_of(Band);
 const char* name_of(MeanIs);
+
+/// E S with fewer paths (host/variance_reduction.hpp). Vectors have one entry per checkpoint, NaN where the plain numbers
+/// stay (step 0); all are empty when `used` is none.
+struct Reduction {
+  VarianceReduction asked = VarianceReduction::none, used = VarianceReduction::none;
+  std::string reason;  ///< why `used` is none
+  std::vector<double> mean, standard_error;
+  std::vector<double> degrees;  ///< of freedom of the standard error, which comes from groups of paths
+  std::vector<double> skew;     ///< of the estimate: third cumulant over standard_error^3
+  std::vector<double> variance_ratio;  ///< standard_error^2 in that of the plain mean
+  double cost_ratio = 1.0;             ///< of the runs behind it, pilots included, to the plain run
+  std::vector<std::pair<VarianceReduction, double>> pilot;  ///< automatic: variance x cost to expect of each kind
+  std::vector<double> h, beta;                              ///< control: the quadratic's eigenvalues; the coefficient
+  struct Level {
+    int substeps = 0;
+    std::uint64_t paths = 0;
+  };
+  std::vector<Level> levels;  ///< multilevel, from the coarsest
+  double median_ratio() const;
+  double worst_ratio() const;  ///< of variance_ratio
+};
 
 /// All vectors have one entry per checkpoint. A number that does not exist is NaN (null in results.json).
 struct Curve {
@@ -50,6 +73,8 @@ struct Curve {
     std::vector<double> mean, standard_error, variance, skew, weight;
   } sums;
   std::vector<double> smoothness;  ///< largest |H|/(L0 + L1 |grad f|) over every step so far, if tracked; else empty
+  /// What mean, standard_error and the band are by, where the experiment asks for it.
+  std::optional<Reduction> reduction;
   double seconds = 0.0;
 };
 

@@ -14,6 +14,7 @@
 #include "host/comparison.hpp"
 #include "host/laws.hpp"
 #include "host/step_size.hpp"
+#include "host/variance_reduction.hpp"
 #include "host/version.hpp"
 #include "kernels/portable.hpp"
 
@@ -101,6 +102,9 @@ CurveSpec<R>::CurveSpec(const Experiment& experiment, const CurveConfig& curve, 
   if (curve.method == MethodKind::dsignsgd && (curve.model || spec.sums == SumKind::psi)) add_signs(curve);
   if (curve.model) add_model(curve, dim);
   add_form(curve, dim);
+  if (!curve.mirrored) return;
+  // g + s zeta and g - s zeta have the same law. What is known of the signs' means took s itself.
+  for (WorkerSpec<R>& worker : workers_) worker.scale = -worker.scale;
 }
 
 /// How the sum of the workers' messages is drawn.
@@ -269,16 +273,21 @@ void validate(const Experiment& experiment, const Objective& objective) {
                     experiment.source, experiment.limit, start));
 }
 
+/// u >= 2^-32 cuts |zeta| at about sqrt(nu) 2^(32/nu), beyond which lies the share 2^(-32 (nu - 2)/nu) of the second
+/// moment.
+double tail_cut(const LawSpec& law, Precision precision) {
+  const double order = tail_order(law);
+  if (!(order > 2.0) || std::isinf(order)) return 0.0;
+  const double bits = precision == Precision::single ? 32.0 : 54.0;
+  return std::exp2(-bits * (order - 2.0) / order);
+}
+
 namespace {
 
-/// What the 32-bit uniform costs the variance of a t law whose nu is close to 2 (docs/numerics.md): u >= 2^-32 cuts
-/// |zeta| at about sqrt(nu) 2^(32/nu), beyond which lies the share 2^(-32 (nu - 2)/nu) of the second moment.
+/// What that costs a curve.
 void note_tail_cut(const CurveConfig& curve, const Objective& objective, Precision precision, Curve& result) {
-  const double order = tail_order(curve.noise.law);
-  if (!(order > 2.0) || std::isinf(order) || curve.model || steps_are_bounded(curve, objective)) return;
-  const double bits = precision == Precision::single ? 32.0 : 54.0;
-  const double share = std::exp2(-bits * (order - 2.0) / order);
-  if (share < 0.005) return;
+  const double order = tail_order(curve.noise.law), share = tail_cut(curve.noise.law, precision);
+  if (share < 0.005 || curve.model || steps_are_bounded(curve, objective)) return;
   result.notes.push_back(fmt::format("precision = \"{}\" cuts about {:.2g}% of the variance of this noise (nu = {:g})",
                                      precision == Precision::single ? "float" : "double", 100.0 * share, order));
 }
@@ -306,14 +315,19 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
   if (options.backend == Backend::cuda)
     for (const CurveConfig& curve : experiment.curves) plan(experiment, curve, objective, options);
   double done = 0.0;
-  const auto run = [&](const CurveConfig& curve) {
+  const auto run_as = [&](const Experiment& as, const CurveConfig& curve, const Objective& of) {
     std::function<void(double)> progress;
     if (options.progress) progress = [&](double here) { options.progress(curve.name, done + here, total); };
-    SimResult sim = simulate(experiment, curve, objective, options, progress);
+    SimResult sim = simulate(as, curve, of, options, progress);
     done += path_steps(curve);
     results.performance.seconds += sim.seconds;
     results.performance.path_steps += path_steps(curve);
     return sim;
+  };
+  const auto run = [&](const CurveConfig& curve) { return run_as(experiment, curve, objective); };
+  const Runner run_more = [&](const Experiment& as, const CurveConfig& curve, const Objective& of) {
+    total += path_steps(curve);
+    return run_as(as, curve, of);
   };
   std::map<std::string, SimResult> simulated, doubled;
   for (const CurveConfig& curve : experiment.curves) {
@@ -330,6 +344,8 @@ Results run_experiment(const Experiment& experiment, const RunOptions& options) 
       results.curves.back().sums.level = sums.level;
     }
     note_tail_cut(curve, objective, experiment.precision, results.curves.back());
+    if (curve.variance_reduction != VarianceReduction::none)
+      apply(reduce(experiment, curve, objective, sim, run_more), results.curves.back());
   }
   const auto simulated_curve = [&](const std::string& name) {
     const CurveConfig& config = *find_curve(experiment, name);

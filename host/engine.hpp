@@ -59,6 +59,10 @@ class CurveSpec {
   MarginalData<R> marginal_;
 };
 
+/// The share of a t law's variance that the uniform numbers of this precision cut off with its tail (docs/numerics.md);
+/// 0 where that is not known to matter.
+double tail_cut(const LawSpec& law, Precision precision);
+
 /// Simulates one curve. Throws Interrupted; MachineError when memory runs out or a device fails.
 SimResult simulate(const Experiment& experiment, const CurveConfig& curve, const Objective& objective,
                    const RunOptions& options, const std::function<void(double)>& progress = {});

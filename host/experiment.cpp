@@ -19,6 +19,7 @@
 #include "host/data_file.hpp"
 #include "host/laws.hpp"
 #include "host/toml_reader.hpp"
+#include "host/variance_reduction.hpp"
 
 namespace pathbound {
 namespace {
@@ -885,6 +886,8 @@ class Validator {
   void read_curve(const Node& node, const std::string& label);
   void read_name(CurveConfig& curve, const Reader& reader);
   void read_method_keys(CurveConfig& curve, const Reader& reader);
+  void read_variance_reduction(CurveConfig& curve, const Reader& reader);
+  void check_variance_reduction(const CurveConfig& curve, const Reader& reader);
   void check_adaptive(const CurveConfig& curve, const Layer& adaptive);
   /// Whether steps * words stay below the stream's 2^60; a problem where not.
   bool fits_stream(const Node& node, const std::string& label, std::uint64_t steps, std::uint64_t words,
@@ -1148,12 +1151,26 @@ void Validator::read_curve(const Node& node, const std::string& label) {
     curve.schedule.steps = static_cast<double>(curve.steps);
   if (noise && have_compressor && have_adaptive && adaptive.node) check_adaptive(curve, adaptive);
 
+  read_variance_reduction(curve, reader);
+  if (curve.variance_reduction == VarianceReduction::antithetic) curve.sampling = "direct";
   if (noise && have_compressor && context_.dim && curve.steps > 0 && !curve.workers.scale.empty()) {
     curve_states_.back().sound =
         clear && fits_stream(node, label, curve.steps, words_per_step(curve, *context_.dim, context_.single),
                              "steps, workers.count or dim");
+    check_variance_reduction(curve, reader);
   }
   experiment_.curves.push_back(std::move(curve));
+}
+
+void Validator::read_variance_reduction(CurveConfig& curve, const Reader& reader) {
+  if (const auto kind = reader.choice("variance_reduction", names(variance_reduction_registry())))
+    curve.variance_reduction = static_cast<VarianceReduction>(*kind);
+}
+/// What the curve as it is does not allow.
+void Validator::check_variance_reduction(const CurveConfig& curve, const Reader& reader) {
+  if (!context_.problems.empty()) return;
+  const std::string why = why_no_reduction(curve.variance_reduction, curve, experiment_.objective);
+  if (!why.empty()) reader.problem(*reader.find("variance_reduction"), why);
 }
 
 /// The keys that belong to single methods, but for the compressor.
@@ -1249,6 +1266,9 @@ void Validator::read_model(std::size_t index) {
   CurveConfig curve = *method;
   curve.name = name;
   curve.model = std::move(model);
+  curve.variance_reduction = VarianceReduction::none;
+  read_variance_reduction(curve, reader);
+  check_variance_reduction(curve, reader);
   experiment_.curves[index] = std::move(curve);
 }
 
@@ -1740,6 +1760,8 @@ nlohmann::ordered_json normalised(const CurveConfig& curve) {
     json["of"] = curve.model->of;
     json["substeps"] = curve.model->substeps;
     json["integrator"] = name_of(curve.model->integrator);
+    if (curve.variance_reduction != VarianceReduction::none)
+      json["variance_reduction"] = name_of(curve.variance_reduction);
     return json;
   }
   json["method"] = name_of(curve.method);
@@ -1782,6 +1804,8 @@ nlohmann::ordered_json normalised(const CurveConfig& curve) {
   if (curve.adaptive.kind == AdaptiveKind::gradient_norm || curve.adaptive.kind == AdaptiveKind::l0l1)
     adaptive["stochastic"] = curve.adaptive.stochastic;
   json["sampling"] = curve.sampling;
+  if (curve.variance_reduction != VarianceReduction::none)
+    json["variance_reduction"] = name_of(curve.variance_reduction);
   json["seed"] = curve.seed;
   json["paths"] = curve.paths;
   json["steps"] = curve.steps;

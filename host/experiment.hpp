@@ -75,6 +75,9 @@ struct AdaptiveConfig {
   std::optional<double> L0, L1;  ///< l0l1; none: the objective's
 };
 
+/// How E S is estimated from runs that share random words (host/variance_reduction.hpp).
+enum class VarianceReduction : int { none, control, antithetic, multilevel, automatic };
+
 /// What makes a [[curve]] the SDE of a method.
 struct ModelConfig {
   ModelKind kind = ModelKind::first_order;
@@ -103,6 +106,8 @@ struct CurveConfig {
   std::vector<std::uint64_t> checkpoint_steps;
   std::string sampling = "auto";
   bool modelled = false;  ///< a model names this curve in `of`
+  VarianceReduction variance_reduction = VarianceReduction::none;
+  bool mirrored = false;  ///< simulated with the sign of the noise turned: half of an antithetic pair
 };
 
 struct BoundConfig {
@@ -152,6 +157,7 @@ const char* name_of(AdaptiveKind);
 const char* name_of(ModelKind);
 const char* name_of(IntegratorKind);
 const char* name_of(Expectation);
+const char* name_of(VarianceReduction);
 
 /// An entry of `pathbound list` and of the documentation: what a component is and its keys.
 struct KeyInfo {
@@ -170,6 +176,7 @@ const std::vector<ComponentInfo>& integrator_registry();
 const std::vector<ComponentInfo>& compressor_registry();
 const std::vector<ComponentInfo>& schedule_registry();
 const std::vector<ComponentInfo>& adaptive_registry();
+const std::vector<ComponentInfo>& variance_reduction_registry();
 const std::vector<ComponentInfo>& spectrum_registry();  ///< kinds of objective.spectrum
 /// The tables of the file with the keys that do not depend on a kind: experiment (the top level), objective, spectrum,
 /// noise, workers, curve (keys of each), method, model (keys of curves that have the one or the other), compressor,

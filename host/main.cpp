@@ -21,6 +21,7 @@
 #include "host/engine.hpp"
 #include "host/program.hpp"
 #include "host/shipped.hpp"
+#include "host/variance_reduction.hpp"
 #include "host/verify.hpp"
 #include "host/version.hpp"
 
@@ -252,6 +253,15 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
         device_bytes = std::max(device_bytes, static_cast<double>(device_plan.bytes));
         const MomentReport moments = moments_of(curve, objective);
         if (!moments.reason.empty()) print(fmt::format("    {}\n", moments.reason));
+        if (curve.variance_reduction != VarianceReduction::none) {
+          const double more = planned_reduction_cost(curve, objective);
+          const double once = curve.model ? cost / 3.0 : cost;
+          seconds += more * once;
+          print(fmt::format("    variance_reduction {}: {}\n", name_of(curve.variance_reduction),
+                            more > 0.0 ? fmt::format("about {:.2g} times the curve's own run more, {:.2g} s", more,
+                                                     more * once)
+                                       : fmt::format("off: needs a sampling variance that exists and {} paths", least_reduced_paths)));
+        }
         if (const std::string note = guarantee_note(curve, objective); !note.empty())
           print(fmt::format("    {}\n", note));
       }
@@ -306,6 +316,7 @@ int list(const std::string& what) {
   if (all || what == "compressors") print_components("compressors", compressor_registry());
   if (all || what == "schedules") print_components("schedules", schedule_registry());
   if (all || what == "adaptive") print_components("adaptive", adaptive_registry());
+  if (all || what == "variance_reduction") print_components("variance reductions", variance_reduction_registry());
   if (all || what == "bounds") {
     print("bounds\n");
     for (const BoundInfo& bound : bound_registry())
@@ -579,7 +590,7 @@ int parse_and_run(int argc, char** argv) {
       app.add_subcommand("list", "what there is: objectives, methods, laws, bounds, experiments, ...");
   list_command->add_option("WHAT", what, "one kind of thing only (default: all)")
       ->check(CLI::IsMember({"objectives", "methods", "models", "laws", "compressors", "schedules", "adaptive",
-                             "bounds", "experiments", "devices"}));
+                             "variance_reduction", "bounds", "experiments", "devices"}));
 
   std::string file, curve;
   std::uint64_t path = 0, every = 1;

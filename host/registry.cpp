@@ -209,6 +209,18 @@ const std::vector<ComponentInfo>& adaptive_registry() {
   return registry;
 }
 
+const std::vector<ComponentInfo>& variance_reduction_registry() {
+  static const std::vector<ComponentInfo> registry{
+      {"none", "plain sampling", {}},
+      {"control", "the same noise on a quadratic, whose E S is known, as control variate: DSGD and DCSGD, their models",
+       {}},
+      {"antithetic", "each path with its noise and with the noise's sign turned", {}},
+      {"multilevel", "models: many paths with few substeps, corrected by few paths with many", {}},
+      {"auto", "what a pilot shows to pay, else none", {}},
+  };
+  return registry;
+}
+
 const std::vector<ComponentInfo>& table_registry() {
   static const KeyInfo seed{"seed", "integer", "an integer from 0 to 2^63 - 1", "1", "seed of all random words"};
   static const KeyInfo paths{"paths", "integer", "an integer from 1 to 2^40", "required",
@@ -265,7 +277,9 @@ const std::vector<ComponentInfo>& table_registry() {
          "required", "unique name"},
         {"method", "string", one_of(method_registry()), "required without model", "the optimiser"},
         {"model", "string", one_of(model_registry()), "required without method",
-         "in place of method: the SDE of another curve"}}},
+         "in place of method: the SDE of another curve"},
+        {"variance_reduction", "string", one_of(variance_reduction_registry()), "\"none\"",
+         "how E S is estimated from runs that share random words"}}},
       {"method",
        "keys of every curve with a method",
        {{"eta", "number", "a number > 0", "required", "step size"},
@@ -320,6 +334,8 @@ const char* name_of(ModelKind kind) { return name_in(model_registry(), kind); }
 const char* name_of(IntegratorKind kind) { return name_in(integrator_registry(), kind); }
 const char* name_of(ScheduleKind kind) { return name_in(schedule_registry(), kind); }
 const char* name_of(AdaptiveKind kind) { return name_in(adaptive_registry(), kind); }
+
+const char* name_of(VarianceReduction kind) { return name_in(variance_reduction_registry(), kind); }
 
 const char* name_of(Expectation expectation) {
   switch (expectation) {

@@ -83,6 +83,36 @@ const ModelConfig* model_of(const Results& results, std::string_view name) {
   return nullptr;
 }
 
+Json reduction_json(const Reduction& reduction, std::size_t n) {
+  Json json;
+  json["asked"] = name_of(reduction.asked);
+  json["kind"] = name_of(reduction.used);
+  if (!reduction.reason.empty()) json["reason"] = reduction.reason;
+  if (!reduction.pilot.empty()) {
+    json["pilot"] = Json::object();
+    for (const auto& [kind, ratio] : reduction.pilot) json["pilot"][name_of(kind)] = json_number(ratio);
+  }
+  if (reduction.used == VarianceReduction::none) return json;
+  const double ratio = reduction.median_ratio();
+  json["variance_ratio_median"] = json_number(ratio);
+  json["variance_ratio_worst"] = json_number(reduction.worst_ratio());
+  json["cost_ratio"] = json_number(reduction.cost_ratio);
+  json["variance_times_cost"] = json_number(ratio * reduction.cost_ratio);
+  json["variance_ratio"] = json_numbers(reduction.variance_ratio, n);
+  json["degrees"] = json_numbers(reduction.degrees, n);
+  json["skew"] = json_numbers(reduction.skew, n);
+  if (!reduction.h.empty()) {
+    json["h"] = json_numbers(reduction.h, reduction.h.size());
+    json["beta"] = json_numbers(reduction.beta, n);
+  }
+  if (!reduction.levels.empty()) {
+    json["levels"] = Json::array();
+    for (const Reduction::Level& level : reduction.levels)
+      json["levels"].push_back({{"substeps", level.substeps}, {"paths", level.paths}});
+  }
+  return json;
+}
+
 Json curve_json(const Curve& curve, const ModelConfig* model) {
   const std::size_t n = curve.step.size();
   Json json;
@@ -120,6 +150,7 @@ Json curve_json(const Curve& curve, const ModelConfig* model) {
                     {"skew", json_numbers(curve.sums.skew, n)},
                     {"weights", json_numbers(curve.sums.weight, n)}};
   }
+  if (curve.reduction) json["variance_reduction"] = reduction_json(*curve.reduction, n);
   json["sampling"] = curve.marginal ? "marginal" : "direct";
   std::vector<std::string> notes = notes_of(curve);
   if (const std::string missing = missing_numbers(curve); !missing.empty()) {

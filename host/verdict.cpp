@@ -18,6 +18,11 @@ constexpr double inf = std::numeric_limits<double>::infinity();
 constexpr std::uint64_t fewest_paths = 32;
 /// Largest Edgeworth term |skew| z^3/(6 sqrt n) with which a Student limit is trusted (design 6).
 constexpr double largest_skew_term = 0.1;
+/// The same for a mean by variance reduction. Its skewness comes from some hundred groups of paths, so that the term is
+/// known to about 0.1 (holds) or 0.4 (violated) only. The tests are therefore made at half their level, which pays for
+/// a tail that is heavier by the factor 2, what a term of 0.5 stands for.
+constexpr double largest_group_skew_term = 0.5;
+constexpr double group_level = 0.5;
 /// Where all paths agree the comparison is exact but for the rounding of a float path, in units of its roundoff.
 constexpr double roundoff = 0x1p-24;
 /// All paths agree when their standard deviation is below this part of the mean: the rounding of the sums.
@@ -32,6 +37,8 @@ double student_quantile(double alpha, double degrees) {
 /// The sample at one checkpoint as verdicts see it: diverged paths are in it with S = limit.
 struct Sample {
   double n = 0.0, mean = nan, error = nan, skew = 0.0;
+  double degrees = nan;  ///< of freedom of `error`; NaN: n - 1
+  bool by_groups() const { return !std::isnan(degrees); }
   std::uint64_t finite = 0, diverged = 0;
   double z_lower = nan, z_upper = nan;  ///< quantiles of the test for violated and of the test for holds
   double lower = nan, upper = nan;
@@ -42,6 +49,8 @@ struct Sample {
   double unseen = 0.0, largest = inf;
 
   double skew_term(double z) const { return std::fabs(skew) * z * z * z / (6.0 * std::sqrt(n)); }
+  double allowed_skew_term() const { return by_groups() ? largest_group_skew_term : largest_skew_term; }
+  bool too_skewed(double z) const { return skew_term(z) > allowed_skew_term(); }
 };
 
 /// The two quantiles for samples of n; n is mostly the same at every checkpoint.
@@ -50,6 +59,11 @@ class Quantiles {
   Quantiles(double alpha, std::size_t n_records)
       : alpha_lower_(alpha / static_cast<double>(std::max<std::size_t>(n_records, 1))), alpha_upper_(alpha) {}
   void fill(Sample& sample) {
+    if (sample.by_groups()) {
+      sample.z_lower = student_quantile(group_level * alpha_lower_, sample.degrees);
+      sample.z_upper = student_quantile(group_level * alpha_upper_, sample.degrees);
+      return;
+    }
     if (sample.n != n_) {
       n_ = sample.n;
       lower_ = student_quantile(alpha_lower_, n_ - 1.0);
@@ -110,6 +124,11 @@ Sample sample_at(const Curve& curve, std::size_t c, double limit, Quantiles& qua
   if (all.finite < 2) return sample;
   sample.error = sample.diverged == 0 ? curve.standard_error[c] : std::sqrt(all.m2 / (sample.n * (sample.n - 1.0)));
   sample.skew = all.m2 > 0.0 ? std::sqrt(sample.n) * (all.m3 / all.m2) / std::sqrt(all.m2) : 0.0;
+  if (curve.reduction && c < curve.reduction->degrees.size() && !std::isnan(curve.reduction->degrees[c])) {
+    // The mean and its error are those of the reduction; no path has diverged then.
+    sample.degrees = curve.reduction->degrees[c];
+    sample.skew = curve.reduction->skew[c] * std::sqrt(sample.n);  // as of n independent paths
+  }
   if (!std::isfinite(sample.error)) return sample;
   if (sample.error * std::sqrt(sample.n) <= agreement * sample.mean) sample.error = sample.skew = 0.0;
   quantiles.fill(sample);
@@ -161,7 +180,7 @@ std::string object_words(const Verdict& v) {
 double paths_needed(const Sample& sample, double z, double gap) {
   const double sd = sample.error * std::sqrt(sample.n);
   const double for_width = std::pow(z * sd / gap, 2.0);
-  const double for_skew = std::pow(std::fabs(sample.skew) * z * z * z / (6.0 * largest_skew_term), 2.0);
+  const double for_skew = std::pow(std::fabs(sample.skew) * z * z * z / (6.0 * sample.allowed_skew_term()), 2.0);
   return std::max({for_width, for_skew, static_cast<double>(fewest_paths)});
 }
 
@@ -329,14 +348,14 @@ class Judgement {
   /// The two tests at one checkpoint.
   bool above(std::size_t c) const {
     const Sample& s = samples_[c];
-    if (!s.usable || s.skew_term(s.z_lower) > largest_skew_term) return false;
+    if (!s.usable || s.too_skewed(s.z_lower)) return false;
     if (below_rounding(c)) return false;
     const double limit = with_rounding(limit_at(c));
     return s.error > 0.0 ? s.lower > limit : s.lower > limit * (1.0 + slack(c));
   }
   bool below(std::size_t c) const {
     const Sample& s = samples_[c];
-    if (!s.usable || s.diverged > 0 || s.skew_term(s.z_upper) > largest_skew_term) return false;
+    if (!s.usable || s.diverged > 0 || s.too_skewed(s.z_upper)) return false;
     if (s.error > 0.0) return s.upper < limit_at(c);
     if (s.agree_by_chance) {
       if (s.largest < inf) return s.upper < limit_at(c);
@@ -468,7 +487,7 @@ class Judgement {
           "rounding "
           "of the arithmetic can (S < {:.3g} is rounding)",
           curve_.step[c], s.mean, confidence(), s.lower, bound_at(c), curve_.rounding_level);
-    } else if (s.skew_term(s.z_upper) > largest_skew_term || (s.mean > limit_at(c) && s.lower > limit_at(c))) {
+    } else if (s.too_skewed(s.z_upper) || (s.mean > limit_at(c) && s.lower > limit_at(c))) {
       v_.reason = fmt::format(
           "inconclusive: {} at step {} is too skewed (skewness {:.3g}) for {:.0f} paths: its limits "
           "cannot be trusted",
