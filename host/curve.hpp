@@ -20,14 +20,14 @@ enum class MeanIs { expectation, restricted, does_not_exist };
 const char* name_of(Band);
 const char* name_of(MeanIs);
 
-/// E S with fewer paths (host/variance_reduction.hpp). Vectors have one entry per checkpoint, NaN where the plain numbers
-/// stay (step 0); all are empty when `used` is none.
+/// E S with fewer paths (host/variance_reduction.hpp). Vectors have one entry per checkpoint, NaN where the plain
+/// numbers stay (step 0); all are empty when `used` is none.
 struct Reduction {
   VarianceReduction asked = VarianceReduction::none, used = VarianceReduction::none;
   std::string reason;  ///< why `used` is none
   std::vector<double> mean, standard_error;
-  std::vector<double> degrees;  ///< of freedom of the standard error, which comes from groups of paths
-  std::vector<double> skew;     ///< of the estimate: third cumulant over standard_error^3
+  std::vector<double> degrees;         ///< of freedom of the standard error, which comes from groups of paths
+  std::vector<double> skew;            ///< of the estimate: third cumulant over standard_error^3
   std::vector<double> variance_ratio;  ///< standard_error^2 in that of the plain mean
   double cost_ratio = 1.0;             ///< of the runs behind it, pilots included, to the plain run
   std::vector<std::pair<VarianceReduction, double>> pilot;  ///< automatic: variance x cost to expect of each kind

@@ -257,10 +257,11 @@ int check(const std::vector<std::string>& files, const CommonOptions& common) {
           const double more = planned_reduction_cost(curve, objective);
           const double once = curve.model ? cost / 3.0 : cost;
           seconds += more * once;
-          print(fmt::format("    variance_reduction {}: {}\n", name_of(curve.variance_reduction),
-                            more > 0.0 ? fmt::format("about {:.2g} times the curve's own run more, {:.2g} s", more,
-                                                     more * once)
-                                       : fmt::format("off: needs a sampling variance that exists and {} paths", least_reduced_paths)));
+          print(fmt::format(
+              "    variance_reduction {}: {}\n", name_of(curve.variance_reduction),
+              more > 0.0
+                  ? fmt::format("about {:.2g} times the curve's own run more, {:.2g} s", more, more * once)
+                  : fmt::format("off: needs a sampling variance that exists and {} paths", least_reduced_paths)));
         }
         if (const std::string note = guarantee_note(curve, objective); !note.empty())
           print(fmt::format("    {}\n", note));

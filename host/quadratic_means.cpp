@@ -29,7 +29,8 @@ std::string no_quadratic_means(const CurveConfig& curve) {
   if (!curve.model || curve.model->integrator != IntegratorKind::weak2) return {};
   if (curve.compressor.kind != CompressorKind::identity || curve.noise.affine > 0.0)
     return "second moments of weak2 are not known where the noise depends on x";
-  if (curve.schedule.kind == ScheduleKind::step) return "second moments of weak2 are not known where the step size jumps";
+  if (curve.schedule.kind == ScheduleKind::step)
+    return "second moments of weak2 are not known where the step size jumps";
   return {};
 }
 
@@ -116,8 +117,8 @@ class Recursion {
         if (i == 0) kept_noise_ = noise;
         for (std::size_t j = 0; j < h_.size(); ++j) {
           const double z = eta * h_[j], omega = static_cast<double>(model.omega) / workers;
-          const double off = z * (-2.0 + z * (1.0 + omega));               // A - 1
-          const double all = (1.0 - z) * (1.0 - z) + z * z * omega;        // A
+          const double off = z * (-2.0 + z * (1.0 + omega));         // A - 1
+          const double all = (1.0 - z) * (1.0 - z) + z * z * omega;  // A
           const double log_all = off < -0.5 ? std::log(all) : std::log1p(off);
           const double grown = all > 0.0 ? std::expm1(log_all / n) : -1.0;  // A^(1/n) - 1
           const double part = std::fabs(off) < 1e-12 ? 1.0 / n : grown / off;

@@ -212,7 +212,8 @@ const std::vector<ComponentInfo>& adaptive_registry() {
 const std::vector<ComponentInfo>& variance_reduction_registry() {
   static const std::vector<ComponentInfo> registry{
       {"none", "plain sampling", {}},
-      {"control", "the same noise on a quadratic, whose E S is known, as control variate: DSGD and DCSGD, their models",
+      {"control",
+       "the same noise on a quadratic, whose E S is known, as control variate: DSGD and DCSGD, their models",
        {}},
       {"antithetic", "each path with its noise and with the noise's sign turned", {}},
       {"multilevel", "models: many paths with few substeps, corrected by few paths with many", {}},

@@ -49,9 +49,7 @@ bool any_diverged(const SimResult& result, std::uint64_t paths) {
                      [&](const Record& record) { return record.finite < paths; });
 }
 
-double variance_of(const std::vector<double>& v) {
-  return mean_of(v).variance * static_cast<double>(v.size());
-}
+double variance_of(const std::vector<double>& v) { return mean_of(v).variance * static_cast<double>(v.size()); }
 template <class Combine>
 std::vector<double> joined(const std::vector<double>& a, const std::vector<double>& b, const Combine& combine) {
   std::vector<double> out(a.size());
@@ -88,8 +86,8 @@ double median(std::vector<double> v) {
 }
 
 bool has_noise(const CurveConfig& curve) {
-  return curve.noise.affine > 0.0 || std::any_of(curve.workers.scale.begin(), curve.workers.scale.end(),
-                                                 [](double scale) { return scale > 0.0; });
+  return curve.noise.affine > 0.0 ||
+         std::any_of(curve.workers.scale.begin(), curve.workers.scale.end(), [](double scale) { return scale > 0.0; });
 }
 
 }  // namespace
@@ -156,17 +154,19 @@ std::string why_no_reduction(VarianceReduction kind, const CurveConfig& curve, c
       if (objective.kind == ObjectiveKind::quadratic)
         return "needs another objective than the quadratic, of which the control is the curve itself";
       if (!is_separable(objective.kind) || objective.kind == ObjectiveKind::saddle)
-        return fmt::format("needs an objective with a quadratic near it that is a sum over coordinates (quartic, cosh, "
-                           "sine_pl); {} has none",
-                           name_of(objective.kind));
+        return fmt::format(
+            "needs an objective with a quadratic near it that is a sum over coordinates (quartic, cosh, "
+            "sine_pl); {} has none",
+            name_of(objective.kind));
       const std::string why = no_quadratic_means(curve);
       return why.empty() ? why : "needs a curve whose E S on a quadratic is known: " + why;
     }
     case VarianceReduction::antithetic:
       if (curve.noise.affine > 0.0)
-        return fmt::format("needs noise whose sign can be turned, without the part that grows with the gradient "
-                           "(noise.affine = {:g})",
-                           curve.noise.affine);
+        return fmt::format(
+            "needs noise whose sign can be turned, without the part that grows with the gradient "
+            "(noise.affine = {:g})",
+            curve.noise.affine);
       if (!has_noise(curve)) return "needs noise: every scale is 0";
       if (curve.model && curve.noise.law.kind != LawKind::gaussian)
         return fmt::format("needs a model that takes its method's normals; under {} a model draws its own",
@@ -488,8 +488,7 @@ class Reducer {
     for (std::optional<std::size_t> i = n - 1; i; i = before[*i]) {
       const double v = relative(*i, before[*i]), each = cost(*i) + (before[*i] ? cost(*before[*i]) : 0.0);
       chain.configs.insert(chain.configs.begin(), levels[*i].config);
-      chain.paths.insert(chain.paths.begin(),
-                         static_cast<double>(curve_.paths) * std::sqrt(v / each) / least[n - 1]);
+      chain.paths.insert(chain.paths.begin(), static_cast<double>(curve_.paths) * std::sqrt(v / each) / least[n - 1]);
     }
     return chain;
   }
@@ -524,8 +523,9 @@ class Reducer {
       const SimResult other = simulate(mirrored(pilot_config()));
       if (!any_diverged(other, pilot_paths))
         offers.push_back({VarianceReduction::antithetic, 2.0 * pilot_ratio([&](std::size_t c) {
-                            return variance_of(average_of(pilot().group_means[c], other.group_means[c]));
-                          })});
+                                                           return variance_of(average_of(pilot().group_means[c],
+                                                                                         other.group_means[c]));
+                                                         })});
     }
     if (possible(VarianceReduction::multilevel)) {
       try {
@@ -646,8 +646,8 @@ void apply(Reduction reduction, Curve& curve, double confidence) {
   for (std::size_t c = 0; c < curve.step.size(); ++c) {
     if (std::isnan(reduction.degrees[c])) continue;
     const boost::math::students_t student(reduction.degrees[c]);
-    const double half = boost::math::quantile(boost::math::complement(student, 0.5 * alpha)) *
-                        reduction.standard_error[c];
+    const double half =
+        boost::math::quantile(boost::math::complement(student, 0.5 * alpha)) * reduction.standard_error[c];
     curve.mean[c] = reduction.mean[c];
     curve.standard_error[c] = reduction.standard_error[c];
     curve.lower[c] = reduction.mean[c] - half;
@@ -662,7 +662,8 @@ void apply(Reduction reduction, Curve& curve, double confidence) {
   }
   const double ratio = reduction.median_ratio();
   curve.notes.push_back(fmt::format(
-      "mean and band by variance reduction, {}: variance {:.3g} (median; at worst {:.3g}), cost {:.3g}, both in those of "
+      "mean and band by variance reduction, {}: variance {:.3g} (median; at worst {:.3g}), cost {:.3g}, both in those "
+      "of "
       "plain sampling with the same paths; their product is {:.3g}. Quantiles and extremes are of the plain run",
       how, ratio, reduction.worst_ratio(), reduction.cost_ratio, ratio * reduction.cost_ratio));
   curve.reduction = std::move(reduction);

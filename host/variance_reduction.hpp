@@ -31,8 +31,8 @@ struct Estimate {
 Estimate mean_of(const std::vector<double>& groups);
 /// The sum of independent estimates, with the degrees of freedom of Welch and Satterthwaite.
 Estimate sum_of(const std::vector<Estimate>& parts);
-/// E y from the groups' means y and those of a control whose mean is known: the mean of y - beta (control - known), beta
-/// for the groups of even number from those of odd number and the other way round, so that it is unbiased.
+/// E y from the groups' means y and those of a control whose mean is known: the mean of y - beta (control - known),
+/// beta for the groups of even number from those of odd number and the other way round, so that it is unbiased.
 struct ControlEstimate {
   Estimate estimate;
   double beta = 0.0;  ///< mean of the two

@@ -942,6 +942,7 @@ class Words(Case):
             "compressors": ["identity", "rand_k", "bernoulli", "rand_k_plain", "qsgd", "natural", "top_k"],
             "schedules": ["constant", "polynomial", "exponential", "step", "cosine"],
             "adaptive": ["none", "gradient_norm", "l0l1", "hessian_norm"],
+            "variance_reduction": ["none", "control", "antithetic", "multilevel", "auto"],
             "bounds": ["B3", "B3p", "B3d", "B4", "B4Y", "B4d"], "experiments": ["performance_j1", "theorem3_quadratic"],
             "devices": ["cpu", "cuda"]}
         for what, names in components.items():

@@ -1537,6 +1537,9 @@ TEST(Registries, MatchTheEnumerators) {
   EXPECT_STREQ(name_of(AdaptiveKind::l0l1), "l0l1");
   EXPECT_STREQ(name_of(AdaptiveKind::hessian_norm), "hessian_norm");
   EXPECT_EQ(adaptive_registry().size(), 4u);
+  EXPECT_STREQ(name_of(VarianceReduction::control), "control");
+  EXPECT_STREQ(name_of(VarianceReduction::automatic), "auto");
+  EXPECT_EQ(variance_reduction_registry().size(), 5u);
   EXPECT_STREQ(name_of(Expectation::not_applicable), "not_applicable");
 }
 
@@ -1561,9 +1564,9 @@ TEST(Registries, EveryRowOfTheDocumentationMatches) {
   };
   for (const ComponentInfo& table : table_registry())
     for (const KeyInfo& key : table.keys) expect(row(key));
-  for (const auto* registry :
-       {&objective_registry(), &spectrum_registry(), &law_registry(), &method_registry(), &model_registry(),
-        &integrator_registry(), &compressor_registry(), &schedule_registry(), &adaptive_registry()}) {
+  for (const auto* registry : {&objective_registry(), &spectrum_registry(), &law_registry(), &method_registry(),
+                               &model_registry(), &integrator_registry(), &compressor_registry(), &schedule_registry(),
+                               &adaptive_registry(), &variance_reduction_registry()}) {
     for (const ComponentInfo& component : *registry) {
       expect("| `" + component.name + "` | " + escaped(component.summary) + " |");
       for (const KeyInfo& key : component.keys) expect("| `" + component.name + "` " + row(key));
