@@ -985,8 +985,7 @@ std::vector<Bad> bad_inputs() {
       {with_model("curvature", "steps = 10"), {":40: key 'curve.its SDE.steps'"}},
       {with_model("curvature", "substep = 10"),
        {":40: key 'curve.its SDE.substep' = 10: unknown key; did you mean 'substeps'?; known here: name, method, "
-        "model, of, "
-        "substeps, integrator"}},
+        "model, variance_reduction, of, substeps, integrator"}},
       {with_model("curvature", "scale = 10"),
        {":40: key 'curve.its SDE.scale' = 10: unknown key; it belongs to [noise]"}},
       {with("its SDE", "dcsgd", with_model("curvature")), {":37: key 'curve.2.name' = \"dcsgd\": must be unique"}},

@@ -464,7 +464,7 @@ TEST(Multilevel, IsUnbiasedForTheSubstepsAskedForAndCovers) {
       text("kind = \"quadratic\"\ndim = 2\nspectrum = { kind = \"linear\", min = 0.5, max = 1.5 }", "scale = 0.5",
            "count = 2",
            with_model("method = \"dcsgd\"\neta = 0.1\ncompressor = { kind = \"bernoulli\", p = 0.7 }",
-                      "model = \"first_order\"\nsubsteps = 12\nvariance_reduction = \"multilevel\""),
+                      "model = \"first_order\"\nsubsteps = 6\nvariance_reduction = \"multilevel\""),
            "paths = 4096\nsteps = 12\ncheckpoints = 3"));
   const Trial t = try_seeds(laboratory, laboratory.exact_on_quadratic<double>(), 2000, VarianceReduction::multilevel);
   expect_valid(t, 2000, 1.0);
