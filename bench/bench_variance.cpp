@@ -77,7 +77,7 @@ const std::vector<Case>& all_cases() {
        quadratic8,
        "scale = 1.0",
        "count = 8",
-       "method = \"dcsgd\"\neta = 0.01\ncompressor = { kind = \"rand_k\", k = 2 }",
+       "method = \"dcsgd\"\neta = 0.01\nsampling = \"direct\"\ncompressor = { kind = \"rand_k\", k = 2 }",
        "",
        100,
        {antithetic},

@@ -1152,12 +1152,13 @@ void Validator::read_curve(const Node& node, const std::string& label) {
   if (noise && have_compressor && have_adaptive && adaptive.node) check_adaptive(curve, adaptive);
 
   read_variance_reduction(curve, reader);
-  if (curve.variance_reduction == VarianceReduction::antithetic) curve.sampling = "direct";
   if (noise && have_compressor && context_.dim && curve.steps > 0 && !curve.workers.scale.empty()) {
     curve_states_.back().sound =
         clear && fits_stream(node, label, curve.steps, words_per_step(curve, *context_.dim, context_.single),
                              "steps, workers.count or dim");
     check_variance_reduction(curve, reader);
+    if (curve.variance_reduction == VarianceReduction::antithetic && !can_be_mirrored(curve, *context_.dim))
+      curve.sampling = "direct";
   }
   experiment_.curves.push_back(std::move(curve));
 }

@@ -12,6 +12,7 @@
 
 #include "host/engine.hpp"
 #include "host/laws.hpp"
+#include "host/marginal.hpp"
 #include "host/quadratic_means.hpp"
 #include "host/step_size.hpp"
 
@@ -145,6 +146,11 @@ ControlEstimate control_estimate(const std::vector<double>& y, const std::vector
   }
   out.estimate = sum_of(parts);
   return out;
+}
+
+bool can_be_mirrored(const CurveConfig& curve, int dim) {
+  const SamplingForm form = sampling_form(curve, dim);
+  return form == SamplingForm::direct || form == SamplingForm::merged;
 }
 
 std::string why_no_reduction(VarianceReduction kind, const CurveConfig& curve, const ObjectiveConfig& objective) {
@@ -494,12 +500,6 @@ class Reducer {
   }
 
   // ---- the choice of `auto`
-  /// Antithetic runs draw every worker's noise. That is compared only where it is so anyway.
-  bool direct_anyway() const {
-    const bool one = curve_.workers.count == 1 && curve_.compressor.kind == CompressorKind::identity &&
-                     curve_.method != MethodKind::dsignsgd;
-    return curve_.sampling == "direct" || curve_.model || one;
-  }
   VarianceReduction choose() {
     if (curve_.paths < least_piloted_paths)
       throw Off{fmt::format("fewer than {} paths: no pilot, nothing chosen", least_piloted_paths)};
@@ -519,7 +519,7 @@ class Reducer {
         pilot();  // where this is what diverges, nothing is chosen
       }
     }
-    if (possible(VarianceReduction::antithetic) && direct_anyway()) {
+    if (possible(VarianceReduction::antithetic) && can_be_mirrored(curve_, objective_.config().dim)) {
       const SimResult other = simulate(mirrored(pilot_config()));
       if (!any_diverged(other, pilot_paths))
         offers.push_back({VarianceReduction::antithetic, 2.0 * pilot_ratio([&](std::size_t c) {
@@ -571,6 +571,7 @@ class Reducer {
   }
 
   void by_mirror() {
+    if (!can_be_mirrored(curve_, objective_.config().dim)) throw Off{"needs sampling = \"direct\""};
     const SimResult other = simulate(mirrored(curve_));
     if (any_diverged(other, curve_.paths)) throw Off{"paths with the noise's sign turned have diverged"};
     for (std::size_t c = 0; c < plain_.records.size(); ++c)
@@ -687,7 +688,7 @@ double planned_reduction_cost(const CurveConfig& curve, const Objective& objecti
       cost += pilot * static_cast<double>(1 + control_curvatures(curve, objective).size());
     most = 1.0;
   }
-  if (wants(VarianceReduction::antithetic)) {
+  if (wants(VarianceReduction::antithetic) && can_be_mirrored(curve, objective.config().dim)) {
     if (asked == VarianceReduction::automatic) cost += 2.0 * pilot;
     most = 1.0;
   }

@@ -21,6 +21,10 @@ inline constexpr std::uint64_t least_piloted_paths = 16384;
 /// diverges) or the objective (moments_of) is left to reduce().
 std::string why_no_reduction(VarianceReduction kind, const CurveConfig& curve, const ObjectiveConfig& objective);
 
+/// Whether the form that the curve is sampled in draws noise whose sign can be turned: not numbers of signs or of
+/// workers that keep a coordinate. sampling = "direct" always does.
+bool can_be_mirrored(const CurveConfig& curve, int dim);
+
 /// An unbiased estimate from independent groups of paths. `skew`: of the estimate itself, its third cumulant over the
 /// power 3/2 of its variance.
 struct Estimate {

@@ -628,11 +628,17 @@ TEST(Reduction, ChangesNothingButTheMeanAndItsBand) {
   EXPECT_EQ(a["curves"][1].dump(), c["curves"][1].dump());
 }
 
-TEST(Reduction, SamplesAntitheticPairsDirectly) {
-  const Experiment e = parse_experiment(text("kind = \"cosh\"", "scale = 0.4", "count = 2",
-                                             "method = \"dsignsgd\"\neta = 0.1\nvariance_reduction = \"antithetic\""),
-                                        "x.toml");
-  EXPECT_EQ(e.curves[0].sampling, "direct");
+TEST(Reduction, SamplesAntitheticPairsDirectlyWhereThereIsNoSignToTurn) {
+  const auto sampling = [](const std::string& curve) {
+    return parse_experiment(text("kind = \"cosh\"\ndim = 2", "scale = 0.4", "count = 4",
+                                 curve + "\neta = 0.1\nvariance_reduction = \"antithetic\""),
+                            "x.toml")
+        .curves[0]
+        .sampling;
+  };
+  EXPECT_EQ(sampling("method = \"dsignsgd\""), "direct");
+  EXPECT_EQ(sampling("method = \"dcsgd\"\ncompressor = { kind = \"bernoulli\", p = 0.5 }"), "direct");
+  EXPECT_EQ(sampling("method = \"dsgd\""), "auto");  // one normal is the mean of four
 }
 
 // ---- verdicts ---------------------------------------------------------------------------------------------------
