@@ -60,7 +60,7 @@ const std::vector<Case>& all_cases() {
        "method = \"dcsgd\"\neta = 0.05\ncompressor = { kind = \"rand_k\", k = 2 }",
        "",
        100,
-       {control, antithetic},
+       {control},
        control},
       {"sine_pl",
        "DSGD, 8 workers, sum x^2 + 3 sin^2 x from 1.5",
