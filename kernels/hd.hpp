@@ -15,6 +15,13 @@
 #define PATHBOUND_HD_CALL __attribute__((noinline))
 #endif
 
+/// For what is rarely needed inside what is often: a call, so that it takes none of its registers.
+#if defined(__CUDACC__)
+#define PATHBOUND_HD_RARE __host__ __device__ __noinline__ inline
+#else
+#define PATHBOUND_HD_RARE PATHBOUND_HD_CALL inline
+#endif
+
 #if defined(__CUDACC__)
 #define PATHBOUND_UNROLL _Pragma("unroll")
 #elif defined(__clang__)

@@ -72,8 +72,8 @@ PATHBOUND_HD double whole_power(double x, int n) {
 
 /// K from the rest, Binomial(N, p(y)) - m: by inversion, in the order mode, mode + 1, mode - 1, mode + 2, ...
 /// masses: of the row, 2^bits numbers, the last the mass of the rest. word: a random word of its own.
-PATHBOUND_HD_CALL inline int rare_signs(const XiTable<double>& xi, double y, int workers, const std::uint16_t* masses,
-                                        int bits, const double* binomials, std::uint32_t word) {
+PATHBOUND_HD_RARE int rare_signs(const XiTable<double>& xi, double y, int workers, const std::uint16_t* masses,
+                                 int bits, const double* binomials, std::uint32_t word) {
   const double p = max(0.5 - xi_of<double>(xi, y).xi, 0.0), q = 1.0 - p;
   const auto rest = [&](int k, double chance) {
     const double m = k < rare_code(bits) ? static_cast<double>(masses[k]) * 0x1p-16 : 0.0;
@@ -108,17 +108,24 @@ PATHBOUND_HD_CALL inline int rare_signs(const XiTable<double>& xi, double y, int
   return last;
 }
 
+/// A single word of a purpose. (Chosen without an index: on a device that would need an array in memory.)
+PATHBOUND_HD_RARE std::uint32_t random_word(std::uint64_t seed, std::uint64_t path, Purpose purpose,
+                                            std::uint64_t number) {
+  std::uint32_t words[4];
+  philox_block(seed, path, first_block(purpose) + number / 4, words);
+  const bool upper = (number & 2) != 0, odd = (number & 1) != 0;
+  return odd ? (upper ? words[3] : words[1]) : (upper ? words[2] : words[0]);
+}
+
 /// A coordinate's sum of signs where the table leaves it open. scaled: |g| unit / s, as for its row; number: of the
 /// coordinate among those of all steps and groups of the path.
 template <class R>
 PATHBOUND_HD R rare_sign_sum(const MarginalSpec<R>& spec, const MarginalGroup<R>& group, std::uint64_t seed,
                              std::uint64_t path, std::uint64_t number, R scaled, R g) {
-  std::uint32_t words[4];
-  philox_block(seed, path, first_block(Purpose::rare_signs) + number / 4, words);
   const std::int64_t row = static_cast<std::int64_t>(sign_row<R>(group.bits, scaled, group.cap)) << group.bits;
   const double y = static_cast<double>(scaled) / static_cast<double>(group.unit);
   const int k = rare_signs(spec.xi, y, group.workers, spec.masses + group.entries + row, group.bits,
-                           spec.binomials + group.binomials, words[number % 4]);
+                           spec.binomials + group.binomials, random_word(seed, path, Purpose::rare_signs, number));
   return sign_sum<R>(static_cast<BitsOf<R>>(k), false, group.workers, g);
 }
 
@@ -136,11 +143,10 @@ PATHBOUND_HD BitsOf<F> count_of(const std::uint32_t* entries, BitsOf<F> word) {
 /// it, low, leave it open whether 32 bits more would carry, those are looked at. So the digits are uniform to a total
 /// variation of bound 2^-64.
 PATHBOUND_HD bool subset_word_is_open(std::uint32_t low, std::uint32_t bound) { return low >= 0u - bound; }
-PATHBOUND_HD std::uint32_t extended_subset_word(std::uint32_t word, std::uint32_t bound, std::uint64_t seed,
-                                                std::uint64_t path, std::uint64_t number) {
-  std::uint32_t words[4];
-  philox_block(seed, path, first_block(Purpose::subset_extension) + number / 4, words);
-  const std::uint64_t carried = (static_cast<std::uint64_t>(words[number % 4]) * bound) >> 32;
+PATHBOUND_HD_RARE std::uint32_t extended_subset_word(std::uint32_t word, std::uint32_t bound, std::uint64_t seed,
+                                                     std::uint64_t path, std::uint64_t number) {
+  const std::uint64_t more = random_word(seed, path, Purpose::subset_extension, number);
+  const std::uint64_t carried = (more * bound) >> 32;
   return word + static_cast<std::uint32_t>((static_cast<std::uint64_t>(word * bound) + carried) >> 32);
 }
 

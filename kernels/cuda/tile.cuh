@@ -573,8 +573,13 @@ __global__ void __launch_bounds__(step_threads(layout), sizeof(R) == 8 ? 1 : 2)
   TileRun<R, E, laws, false, layout, Together::never>(spec, segment, shared).run();
 }
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+inline constexpr int together_coordinates_of_two = 2;  // with more, two blocks would have too few registers each
+#else
+inline constexpr int together_coordinates_of_two = 4;
+#endif
 template <class R, int E, Layout layout>
-__global__ void __launch_bounds__(step_threads(layout), sizeof(R) == 8 ? 1 : 2)
+__global__ void __launch_bounds__(step_threads(layout), sizeof(R) == 8 || E > together_coordinates_of_two ? 1 : 2)
     together_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment) {
   __shared__ SharedMemory<R, layout> shared;
   TileRun<R, E, LawFamily::gaussian, false, layout, Together::always>(spec, segment, shared).run();
