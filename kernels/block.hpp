@@ -5,9 +5,10 @@
 #pragma once
 #include <atomic>
 
+#include "kernels/bin_queue.hpp"
 #include "kernels/objectives.hpp"
+#include "kernels/record_rows.hpp"
 #include "kernels/sampling.hpp"
-#include "kernels/statistics.hpp"
 #include "kernels/sums.hpp"
 
 namespace pathbound {
@@ -21,11 +22,8 @@ struct Trace {
 
 /// Where a block leaves its results.
 struct BlockOutput {
-  Record* records = nullptr;  ///< one a checkpoint
-  /// One more than the histogram bin of each path at each checkpoint, 0 for paths that are missing or diverged: 32
-  /// numbers, bins_stride apart. May be null.
-  std::uint16_t* bins = nullptr;
-  std::int64_t bins_stride = 0;
+  RecordRows records;                                ///< of every checkpoint; rows go on for RecordRows::padding more
+  BinQueue* bins = nullptr;                          ///< may be null
   const Trace* trace = nullptr;                      ///< may be null
   const std::atomic<bool>* stop = nullptr;           ///< may be null; when true the block is given up
   std::atomic<std::uint64_t>* steps_done = nullptr;  ///< may be null; counts steps of blocks for the progress line
@@ -64,6 +62,8 @@ class Block {
       path_low_[p] = load_bits(words, F());
     }
     present_ = alive_;
+    limit_ = D(spec.limit);
+    lower_limit_ = D(-spec.limit);
     path_high_ = static_cast<std::uint32_t>(first >> 32);
     for (int j = 0; j < spec.objective.dim; ++j)
       for (int p = 0; p < P; ++p) store(row(x_, j, p), F(spec.start[j]));
@@ -107,10 +107,51 @@ class Block {
 #endif
   }
 
+  /// Bins of blocks before, to be counted between steps: a fixed number of them or none. (With short packs the steps
+  /// leave no slots for it.)
+  PATHBOUND_HD const std::uint16_t* take_bins(int n) const {
+    if constexpr (double_lanes < 8) return nullptr;
+    return out_.bins != nullptr ? out_.bins->take(n) : nullptr;
+  }
+
   // ------------------------------------------------------------------ checkpoints
   static constexpr int double_lanes = RealTraits<D>::lanes;
   static constexpr int double_packs = block_paths / double_lanes;
   static constexpr std::uint32_t all_paths = 0xffffffffu;
+
+  /// `record` without its rare cases: for one coordinate, when every path is alive and there are neither details nor a
+  /// trace. False when it has done nothing.
+  template <class Objective>
+  PATHBOUND_HD_CALL bool record_one(const Objective& f, int index) {
+    if (alive_ != all_paths || out_.records.detailed || out_.trace != nullptr || out_.bins == nullptr) return false;
+    PATHBOUND_UNROLL
+    for (int p = 0; p < P; ++p) {
+      store(value_ + p * lanes, f.value(load<F>(x_ + p * lanes), 0));
+      store(size_ + p * lanes, abs(load<F>(g_ + p * lanes)));
+    }
+#if defined(__GNUC__)
+    asm volatile("" : : : "memory");  // conversions are half as many instructions from memory as from registers
+#endif
+    D s[double_packs], norm[double_packs];
+    PATHBOUND_UNROLL
+    for (int i = 0; i < double_packs; ++i) {
+      s[i] = load_as_double<D>(value_ + i * double_lanes);
+      norm[i] = load_as_double<D>(size_ + i * double_lanes);
+    }
+    const D sum = add_packs(s);
+    const D least = fold_packs<D, double_packs>(s, smaller), most = fold_packs<D, double_packs>(s, larger);
+    if (!within_limit(sum, least, most)) return false;
+    hold(index, s, sum, least, most, add_packs(norm), fold_packs<D, double_packs>(norm, larger));
+    note_bins(index, s);
+    if (held_ == held_together || index + 1 == spec_.n_checkpoints) summarise_held();
+    return true;
+  }
+
+  /// Whether no path diverges here, from the sum and the extremes of S: the sum is NaN when a term is.
+  PATHBOUND_HD bool within_limit(D sum, D least, D most) const {
+    const auto within = mask_and(eq(sum, sum), mask_and(le(most, limit_), le(lower_limit_, least)));
+    return mask_bits(within) == (1u << double_lanes) - 1u;
+  }
 
   /// Takes the statistics of one checkpoint; x and g hold the iterate and its gradient.
   PATHBOUND_HD_CALL void record(std::uint64_t step, int index) {
@@ -121,37 +162,29 @@ class Block {
 
     // A path has diverged when S or x is not finite or S > limit, and stays so. (An x_j that is not finite makes S so:
     // every objective depends on every coordinate.)
-    const D limit(spec_.limit);
-    auto all_within = le(abs(s[0]), limit);
-    PATHBOUND_UNROLL
-    for (int i = 1; i < double_packs; ++i) all_within = mask_and(all_within, le(abs(s[i]), limit));
-    std::uint32_t within = all_paths;
-    if (mask_bits(all_within) != (1u << double_lanes) - 1u) {
-      within = 0;
-      for (int i = 0; i < double_packs; ++i) within |= mask_bits(le(abs(s[i]), limit)) << (i * double_lanes);
+    const D sum = add_packs(s);
+    const D least = fold_packs<D, double_packs>(s, smaller), most = fold_packs<D, double_packs>(s, larger);
+    if (!within_limit(sum, least, most)) {
+      std::uint32_t paths = 0;
+      for (int i = 0; i < double_packs; ++i) paths |= mask_bits(le(abs(s[i]), limit_)) << (i * double_lanes);
+      alive_ &= paths;
     }
-    alive_ &= within;
-
-    Record& r = out_.records[index];
     if (alive_ == all_paths) {
-      summarise(r, s, norm, largest);
+      alignas(64) R big[lanes];
+      store(big, fold_packs<F, P>(largest, larger));
+      D packs[lanes / double_lanes];
+      for (int i = 0; i < lanes / double_lanes; ++i) packs[i] = load_as_double<D>(big + i * double_lanes);
+      hold(index, s, sum, least, most, add_packs(norm), fold_packs<D, lanes / double_lanes>(packs, larger));
     } else {
-      summarise_some(r, s, norm, largest);
+      if (held_ > 0) summarise_held();
+      out_.records.set(index, summarise_some(s, norm, largest));
     }
-    if (spec_.track_pl) add_pl_ratios(r, s, norm);
-    r.max_grad_so_far = r.max_grad;
-    r.sum_y = r.m2_y = r.m3_y = r.sum_t = r.smoothness = 0.0;
-    if (spec_.track_gradient) {
-      r.max_grad_so_far = 0.0;
-      for (int t = 0; t < block_paths; ++t)
-        if (((present_ >> t) & 1) != 0) r.max_grad_so_far = max(static_cast<double>(tracked_[t]), r.max_grad_so_far);
+    if (held_ > 0 && (held_ == held_together || out_.records.detailed || index + 1 == spec_.n_checkpoints))
+      summarise_held();
+    if (out_.records.detailed) add_details(index, s, norm);
+    if (out_.bins != nullptr) {
+      note_bins(index, s);
     }
-    if (spec_.sums != SumKind::none) add_sum_moments(r);
-    if (spec_.track_smoothness) {
-      for (int t = 0; t < block_paths; ++t)
-        if (((present_ >> t) & 1) != 0) r.smoothness = max(sums_.smoothness()[t], r.smoothness);
-    }
-    if (out_.bins != nullptr) note_bins(index, s);
     if (out_.trace != nullptr) {
       const int t = out_.trace->slot;
       double* x = doubles_ + static_cast<std::int64_t>(dim) * block_paths;
@@ -214,41 +247,90 @@ class Block {
     }
   }
 
-  /// Statistics of a block in which every path is alive.
-  PATHBOUND_HD void summarise(Record& r, const D s[double_packs], const D norm[double_packs],
-                              const F largest[P]) const {
-    D a[double_packs], b[double_packs];
+  static constexpr auto plus = [](D a, D b) { return a + b; };
+  static constexpr auto smaller = [](auto a, auto b) { return min(a, b); };
+  static constexpr auto larger = [](auto a, auto b) { return max(a, b); };
+  static PATHBOUND_HD D add_packs(const D v[double_packs]) { return fold_packs<D, double_packs>(v, plus); }
+
+  // A checkpoint in which every path is alive is not summarised at once: the lanes of as many checkpoints as a pack has
+  // are folded together, which takes a third of the shuffles and leaves each statistic of all of them in one pack.
+  static constexpr int held_together = double_lanes;
+
+  PATHBOUND_HD void hold(int index, const D s[double_packs], D sum, D least, D most, D norm_sum, D max_grad) {
+    if (held_ == 0) first_held_ = index;
+    const int at = held_++;
     PATHBOUND_UNROLL
-    for (int i = 0; i < double_packs; ++i) a[i] = s[i];
-    r.finite = block_paths;
-    r.sum = tree_sum_of_block<D>(a);
-    const D mean(r.sum / block_paths);
-    PATHBOUND_UNROLL
-    for (int i = 0; i < double_packs; ++i) {
-      const D d = s[i] - mean;
-      a[i] = d * d;
-      b[i] = a[i] * d;
+    for (int i = 0; i < double_packs; ++i) store(held_s_ + at * block_paths + i * double_lanes, s[i]);
+    held_sum_[at] = sum;
+    held_min_[at] = least;
+    held_max_[at] = most;
+    held_norm_[at] = norm_sum;
+    held_grad_[at] = max_grad;
+  }
+
+  /// Writes the records of the checkpoints held back, and beyond them in the rows what does not count.
+  PATHBOUND_HD_CALL void summarise_held() {
+    const auto row = [&](int field) { return out_.records.row(field) + first_held_; };
+    for (int i = held_; i < held_together; ++i)
+      held_sum_[i] = held_min_[i] = held_max_[i] = held_norm_[i] = held_grad_[i] = held_sum_[0];
+    store(row(RecordRows::finite), real<D>(block_paths));
+    store(row(RecordRows::min), fold_lanes<D>(held_min_, smaller));
+    store(row(RecordRows::max), fold_lanes<D>(held_max_, larger));
+    store(row(RecordRows::grad_norm_sum), fold_lanes<D>(held_norm_, plus));
+    store(row(RecordRows::max_grad), fold_lanes<D>(held_grad_, larger));
+    const D sum = fold_lanes<D>(held_sum_, plus);
+    store(row(RecordRows::sum), sum);
+    alignas(64) double mean[held_together];
+    store(mean, sum * real<D>(1.0 / block_paths));
+    D second[held_together], third[held_together];
+    int c = 0;
+    do {
+      const D m(mean[c]);
+      D a[double_packs], b[double_packs];
+      PATHBOUND_UNROLL
+      for (int i = 0; i < double_packs; ++i) {
+        const D d = load<D>(held_s_ + c * block_paths + i * double_lanes) - m;
+        a[i] = d * d;
+        b[i] = a[i] * d;
+      }
+      second[c] = add_packs(a);
+      third[c] = add_packs(b);
+    } while (++c < held_);
+    for (; c < held_together; ++c) second[c] = third[c] = second[0];
+    store(row(RecordRows::m2), fold_lanes<D>(second, plus));
+    store(row(RecordRows::m3), fold_lanes<D>(third, plus));
+    held_ = 0;
+  }
+
+  /// The details of a record; its other fields are there.
+  PATHBOUND_HD_CALL void add_details(int index, const D s[double_packs], const D norm[double_packs]) const {
+    const RecordRows& rows = out_.records;
+    for (int field = RecordRows::n_plain; field < RecordRows::n_fields; ++field) rows.row(field)[index] = 0.0;
+    rows.row(RecordRows::max_grad_so_far)[index] = rows.row(RecordRows::max_grad)[index];
+    Record r = rows.get(index);
+    if (spec_.track_pl) add_pl_ratios(r, s, norm);
+    if (spec_.track_gradient) {
+      r.max_grad_so_far = 0.0;
+      for (int t = 0; t < block_paths; ++t)
+        if (((present_ >> t) & 1) != 0) r.max_grad_so_far = max(static_cast<double>(tracked_[t]), r.max_grad_so_far);
     }
-    r.m2 = tree_sum_of_block<D>(a);
-    r.m3 = tree_sum_of_block<D>(b);
-    PATHBOUND_UNROLL
-    for (int i = 0; i < double_packs; ++i) a[i] = norm[i];
-    r.grad_norm_sum = tree_sum_of_block<D>(a);
-    r.min = fold_lanes<D, double_packs>(s, [](auto x, auto y) { return min(x, y); });
-    r.max = fold_lanes<D, double_packs>(s, [](auto x, auto y) { return max(x, y); });
-    r.max_grad = static_cast<double>(fold_lanes<F, P>(largest, [](auto x, auto y) { return max(x, y); }));
-    r.pl_min = r.pl_max = 0.0;
+    if (spec_.sums != SumKind::none) add_sum_moments(r);
+    if (spec_.track_smoothness) {
+      for (int t = 0; t < block_paths; ++t)
+        if (((present_ >> t) & 1) != 0) r.smoothness = max(sums_.smoothness()[t], r.smoothness);
+    }
+    rows.set(index, r);
   }
 
   /// Statistics of a block with some paths missing or diverged: they count as zeros in the sums.
-  PATHBOUND_HD_CALL void summarise_some(Record& r, const D s[double_packs], const D norm[double_packs],
-                                        const F largest[P]) const {
+  PATHBOUND_HD_CALL Record summarise_some(const D s[double_packs], const D norm[double_packs],
+                                          const F largest[P]) const {
     alignas(64) double value[block_paths], gradient_norm[block_paths];
     alignas(64) R big[block_paths];
     to_array(s, value);
     to_array(norm, gradient_norm);
     for (int p = 0; p < P; ++p) store(big + p * lanes, largest[p]);
-    r = Record();
+    Record r;
     for (int t = 0; t < block_paths; ++t) {
       if (((alive_ >> t) & 1) == 0) {
         value[t] = gradient_norm[t] = 0.0;
@@ -260,7 +342,7 @@ class Block {
       r.max_grad = r.finite == 0 ? g : max(g, r.max_grad);
       ++r.finite;
     }
-    if (r.finite == 0) return;
+    if (r.finite == 0) return r;
     r.sum = sum_of_array(value);
     r.grad_norm_sum = sum_of_array(gradient_norm);
     const double mean = r.sum / static_cast<double>(r.finite);
@@ -272,6 +354,7 @@ class Block {
     }
     r.m2 = sum_of_array(second);
     r.m3 = sum_of_array(third);
+    return r;
   }
 
   /// Moments over the paths that are alive.
@@ -314,19 +397,17 @@ class Block {
     }
   }
 
-  /// Notes the histogram bin of each path that is alive. Counting them is left to the caller, who does it for several
-  /// blocks at once, so that one checkpoint's counts stay in the first-level cache meanwhile.
+  /// Notes the histogram bin of each path that is alive.
   PATHBOUND_HD void note_bins(int index, const D s[double_packs]) const {
-    std::uint16_t* bins = out_.bins + static_cast<std::int64_t>(index) * out_.bins_stride;
+    std::uint16_t* bins = out_.bins->place(index);
     if constexpr (sizeof(R) == 4) {
       if (alive_ == all_paths && is_separable(spec_.objective.kind)) {  // histogram_bin, a pack at a time
-        alignas(64) std::uint32_t wide[block_paths];
-        PATHBOUND_UNROLL
-        for (int p = 0; p < P; ++p) {
+        const auto bin = [&](int p) {
           const F v = min(max(load<F>(value_ + p * lanes), real<F>(0x1p-100)), real<F>(0x1p100));
-          store_bits(wide + p * lanes, shr(as_bits(v), 17) - BitsOf<F>(histogram_first - 1u));
-        }
-        for (int t = 0; t < block_paths; ++t) bins[t] = static_cast<std::uint16_t>(wide[t]);
+          return shr(as_bits(v), 17) - BitsOf<F>(histogram_first - 1u);
+        };
+        PATHBOUND_UNROLL
+        for (int p = 0; p < P; p += 2) store_narrow(bins + p * lanes, bin(p), bin(p + 1));
         return;
       }
     }
@@ -348,8 +429,14 @@ class Block {
   std::uint32_t alive_ = 0;            // slots whose path has not diverged
   std::uint32_t present_ = 0;          // slots with a path: the last block may have fewer than 32
   alignas(64) R value_[width] = {};    // S at the checkpoint, separable objectives only
+  alignas(64) R size_[width];          // record_one: |grad f|
   alignas(64) R tracked_[width] = {};  // largest |grad_j f| of each path so far
   PathSums<F, width> sums_;
+  D limit_, lower_limit_;          // of S in a path that has not diverged
+  int held_ = 0, first_held_ = 0;  // checkpoints held back
+  alignas(64) double held_s_[held_together * block_paths];
+  D held_sum_[held_together], held_min_[held_together], held_max_[held_together];
+  D held_norm_[held_together], held_grad_[held_together];
 };
 
 }  // namespace PATHBOUND_ISA

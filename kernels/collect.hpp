@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/record_rows.hpp"
 #include "kernels/simulate.hpp"
 
 namespace pathbound {
@@ -36,35 +37,81 @@ inline void merge(Records& left, const Records& right) {
   for (std::size_t i = 0; i < left.size(); ++i) pathbound::merge(left[i], right[i]);
 }
 
+/// merge_whole_rows of some instruction set.
+using MergeRows = void (*)(std::int64_t n, double paths, const RecordRows& a, const RecordRows& b);
+
+/// The same node with its records field by field.
+class RecordTable {
+ public:
+  RecordTable(std::size_t n_checkpoints, bool detailed)
+      : n_(n_checkpoints),
+        stride_((n_checkpoints + RecordRows::padding + 7) / 8 * 8),
+        detailed_(detailed),
+        data_(stride_ * (detailed ? RecordRows::n_fields : RecordRows::n_plain)) {}
+
+  RecordRows rows() { return {data_.data(), static_cast<std::int64_t>(stride_), detailed_}; }
+  Records records() {
+    Records all;
+    for (std::size_t i = 0; i < n_; ++i) all.push_back(rows().get(static_cast<int>(i)));
+    return all;
+  }
+
+  /// Merges the right sibling into this node. whole: merge_whole_rows.
+  void merge_with(RecordTable& right, MergeRows whole) {
+    const RecordRows a = rows(), b = right.rows();
+    const std::size_t last = n_ - 1;
+    const double* a_finite = a.row(RecordRows::finite);
+    const double* b_finite = b.row(RecordRows::finite);
+    const double paths = a_finite[last];  // none comes back
+    if (!detailed_ && a_finite[0] == paths && b_finite[0] == paths && b_finite[last] == paths &&
+        std::has_single_bit(static_cast<std::uint64_t>(paths))) {
+      whole(static_cast<std::int64_t>(n_), paths, a, b);
+      return;
+    }
+    for (int i = 0; i <= static_cast<int>(last); ++i) {
+      Record r = a.get(i);
+      merge(r, b.get(i));
+      a.set(i, r);
+    }
+  }
+
+ private:
+  std::size_t n_, stride_;
+  bool detailed_;
+  std::vector<double> data_;
+};
+
 /// The dyadic tree over nodes that arrive in order: left siblings wait on a stack, as the digits of a binary counter.
 class OrderedTree {
  public:
+  explicit OrderedTree(MergeRows merge) : merge_(merge) {}
   /// Takes the node; its buffer comes back with a content that no longer matters.
-  void push(Records& node) {
+  void push(RecordTable& node) {
     std::size_t level = 0;
     for (std::uint64_t c = count_; (c & 1) != 0; c >>= 1, ++level) {
-      merge(waiting_[level], node);
+      waiting_[level].merge_with(node, merge_);
       std::swap(waiting_[level], node);
     }
-    if (level == waiting_.size()) waiting_.emplace_back(node.size());
+    if (level == waiting_.size()) waiting_.push_back(node);
     std::swap(waiting_[level], node);
     ++count_;
   }
   /// The root; the tree is empty afterwards.
   Records finish() {
-    Records root;
+    RecordTable* root = nullptr;
     for (std::size_t level = 0; level < waiting_.size(); ++level) {
       if (((count_ >> level) & 1) == 0) continue;
-      if (!root.empty()) merge(waiting_[level], root);
-      root = waiting_[level];
+      if (root != nullptr) waiting_[level].merge_with(*root, merge_);
+      root = &waiting_[level];
     }
     count_ = 0;
-    return root;
+    return root->records();
   }
 
  private:
+  MergeRows merge_;
   std::uint64_t count_ = 0;
-  std::vector<Records> waiting_;
+  std::vector<RecordTable> waiting_;
 };
 
 /// The upper part of the tree: chunk nodes arrive in any order from any thread and wait for their sibling. Keeps

@@ -8,12 +8,15 @@
 namespace pathbound {
 
 struct BlockOutput;
+struct RecordRows;
 
 /// The kernels of one instruction set. Each function is free of state.
 struct CpuKernels {
   /// Simulates one block of 32 paths; false when it was stopped. `rows` and `doubles`: working memory.
   bool (*run_float)(const SimSpec<float>&, std::uint64_t block, float* rows, double* doubles, const BlockOutput&);
   bool (*run_double)(const SimSpec<double>&, std::uint64_t block, double* rows, double* doubles, const BlockOutput&);
+  /// merge_whole_rows
+  void (*merge)(std::int64_t n, double paths, const RecordRows& a, const RecordRows& b);
 };
 
 CpuKernels scalar_kernels();

@@ -6,6 +6,6 @@
 
 namespace pathbound {
 
-CpuKernels avx2_kernels() { return {run_block<f32x8>, run_block<f64x4>}; }
+CpuKernels avx2_kernels() { return {run_block<f32x8>, run_block<f64x4>, merge_records<f64x4>}; }
 
 }  // namespace pathbound

@@ -6,6 +6,6 @@
 
 namespace pathbound {
 
-CpuKernels avx512_kernels() { return {run_block<f32x16>, run_block<f64x8>}; }
+CpuKernels avx512_kernels() { return {run_block<f32x16>, run_block<f64x8>, merge_records<f64x8>}; }
 
 }  // namespace pathbound

@@ -6,6 +6,6 @@
 
 namespace pathbound {
 
-CpuKernels scalar_kernels() { return {run_block<float>, run_block<double>}; }
+CpuKernels scalar_kernels() { return {run_block<float>, run_block<double>, merge_records<double>}; }
 
 }  // namespace pathbound

@@ -188,6 +188,17 @@ PATHBOUND_HD f64x4 select_top_bit(u64x4 s, f64x4 a, f64x4 b) {
   return _mm256_blendv_pd(b.v, a.v, _mm256_castsi256_pd(s.v));
 }
 
+template <>
+PATHBOUND_HD void exchange_lanes<2>(f64x4 a, f64x4 b, f64x4& first, f64x4& second) {
+  first = _mm256_blend_pd(a.v, b.v, 0xC);
+  second = _mm256_permute2f128_pd(a.v, b.v, 0x21);
+}
+template <>
+PATHBOUND_HD void exchange_lanes<1>(f64x4 a, f64x4 b, f64x4& first, f64x4& second) {
+  first = _mm256_blend_pd(a.v, b.v, 0xA);
+  second = _mm256_shuffle_pd(a.v, b.v, 0x5);
+}
+
 PATHBOUND_HD std::uint32_t mask_bits(m32x8 m) {
   return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(m.v)));
 }
@@ -243,6 +254,9 @@ PATHBOUND_HD u32x8 load_bits(const std::uint32_t* p, f32x8) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
 PATHBOUND_HD void store_bits(std::uint32_t* p, u32x8 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.v); }
+PATHBOUND_HD void store_narrow(std::uint16_t* p, u32x8 a, u32x8 b) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_packus_epi32(a.v, b.v));
+}
 template <>
 PATHBOUND_HD f64x4 load<f64x4>(const double* p) {
   return _mm256_loadu_pd(p);

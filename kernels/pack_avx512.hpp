@@ -173,6 +173,22 @@ PATHBOUND_HD f64x8 select_top_bit(u64x8 s, f64x8 a, f64x8 b) {
   return _mm512_mask_blend_pd(_mm512_movepi64_mask(s.v), b.v, a.v);
 }
 
+template <>
+PATHBOUND_HD void exchange_lanes<4>(f64x8 a, f64x8 b, f64x8& first, f64x8& second) {
+  first = _mm512_mask_blend_pd(0xF0, a.v, b.v);
+  second = _mm512_shuffle_f64x2(a.v, b.v, 0x4E);
+}
+template <>
+PATHBOUND_HD void exchange_lanes<2>(f64x8 a, f64x8 b, f64x8& first, f64x8& second) {
+  first = _mm512_mask_blend_pd(0xCC, a.v, b.v);
+  second = _mm512_permutex2var_pd(a.v, _mm512_setr_epi64(2, 3, 8, 9, 6, 7, 12, 13), b.v);
+}
+template <>
+PATHBOUND_HD void exchange_lanes<1>(f64x8 a, f64x8 b, f64x8& first, f64x8& second) {
+  first = _mm512_mask_blend_pd(0xAA, a.v, b.v);
+  second = _mm512_shuffle_pd(a.v, b.v, 0x55);
+}
+
 PATHBOUND_HD std::uint32_t mask_bits(m32x16 m) { return m.v; }
 PATHBOUND_HD std::uint32_t mask_bits(m64x8 m) { return m.v; }
 
@@ -218,6 +234,9 @@ PATHBOUND_HD u64x8 gather_word(const std::uint32_t* base, u64x8 index, f64x8) {
 PATHBOUND_HD void store(float* p, f32x16 a) { _mm512_storeu_ps(p, a.v); }
 PATHBOUND_HD u32x16 load_bits(const std::uint32_t* p, f32x16) { return _mm512_loadu_si512(p); }
 PATHBOUND_HD void store_bits(std::uint32_t* p, u32x16 a) { _mm512_storeu_si512(p, a.v); }
+PATHBOUND_HD void store_narrow(std::uint16_t* p, u32x16 a, u32x16 b) {
+  _mm512_storeu_si512(p, _mm512_packus_epi32(a.v, b.v));
+}
 template <>
 PATHBOUND_HD f64x8 load<f64x8>(const double* p) {
   return _mm512_loadu_pd(p);

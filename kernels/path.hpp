@@ -28,10 +28,12 @@ class MethodRun : Block<F, P> {
   using Base::g_;
   using Base::lanes;
   using Base::note_steps;
+  using Base::out_;
   using Base::record;
   using Base::row;
   using Base::spec_;
   using Base::stopped;
+  using Base::take_bins;
   using Base::track_gradient;
   using Base::width;
   using Base::x_;
@@ -383,7 +385,7 @@ class MethodRun : Block<F, P> {
       store(x_ + p * lanes, x[p]);
       store(g_ + p * lanes, f.gradient(x[p], 0));
     }
-    record(step, index);
+    if (!Base::record_one(f, index)) record(step, index);
   }
 
   /// The normals of one Philox block serve n steps. While the packs take the steps of one block, the normals of the
@@ -413,6 +415,7 @@ class MethodRun : Block<F, P> {
       const R* z = normals[(b + 1) & 1];
       R* ahead = normals[b & 1];
       block = noise_.seek_block(b);
+      const std::uint16_t* bins = take_bins(4 * n);
       PATHBOUND_UNROLL
       for (int p = 0; p < P; p += together) {
         noise_.normals_of(p, block, ahead);
@@ -420,9 +423,13 @@ class MethodRun : Block<F, P> {
         for (int i = p * n / P; i < (p + together) * n / P; ++i) {
           if (!constant) factor = F(static_cast<R>(-step_sizes_.at(k)));
           step_scalar(f, message, x, z + i * width, s, factor);
+          if (bins != nullptr) out_.bins->count(bins + 4 * i);
           if (++k == target) {
             record_scalar(f, x, k, next);
-            if (++next == spec_.n_checkpoints) return true;
+            if (++next == spec_.n_checkpoints) {
+              for (int left = i + 1; bins != nullptr && left < n; ++left) out_.bins->count(bins + 4 * left);
+              return true;
+            }
             target = spec_.checkpoint_steps[next];
           }
         }
@@ -452,6 +459,7 @@ class MethodRun : Block<F, P> {
         for (int i = 0; i < got; ++i, z += width) {
           if (!constant) factor = F(static_cast<R>(-step_sizes_.at(k + static_cast<std::uint64_t>(i))));
           step_scalar(f, message, x, z, s, factor);
+          if (const std::uint16_t* bins = take_bins(4)) out_.bins->count(bins);
         }
         const std::uint64_t before = k;
         k += static_cast<std::uint64_t>(got);

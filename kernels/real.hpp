@@ -129,6 +129,10 @@ PATHBOUND_HD bool mask_not(bool a) { return !a; }
 PATHBOUND_HD bool any(bool m) { return m; }
 /// Lane l's truth value as bit l.
 PATHBOUND_HD std::uint32_t mask_bits(bool m) { return m ? 1u : 0u; }
+/// Of packs of doubles, so that their lanes can be folded: `first` has the lanes l of a where l & half is 0, and of b
+/// where it is not; `second` the lanes l ^ half of the same packs.
+template <int half, class D>
+PATHBOUND_HD void exchange_lanes(D a, D b, D& first, D& second);
 /// a where the top bit of `s` is set, else b (one blend on AVX2).
 PATHBOUND_HD float select_top_bit(std::uint32_t s, float a, float b) { return (s >> 31) != 0 ? a : b; }
 PATHBOUND_HD double select_top_bit(std::uint64_t s, double a, double b) { return (s >> 63) != 0 ? a : b; }
@@ -209,6 +213,11 @@ PATHBOUND_HD std::uint32_t load_bits(const std::uint32_t* p, float) { return *p;
 PATHBOUND_HD std::uint64_t load_bits(const std::uint64_t* p, double) { return *p; }
 PATHBOUND_HD void store_bits(std::uint32_t* p, std::uint32_t a) { *p = a; }
 PATHBOUND_HD void store_bits(std::uint64_t* p, std::uint64_t a) { *p = a; }
+/// The numbers below 2^16 in both packs of 32-bit lanes, as 16 bits each, in some order.
+PATHBOUND_HD void store_narrow(std::uint16_t* p, std::uint32_t a, std::uint32_t b) {
+  p[0] = static_cast<std::uint16_t>(a);
+  p[1] = static_cast<std::uint16_t>(b);
+}
 
 // ---- derived, the same for every form
 /// A constant, rounded to the Real's precision, in every lane.

@@ -76,36 +76,51 @@ PATHBOUND_HD F tree_sum(int n, Leaf&& leaf) {
   return tree_sum<F>(n, leaf, nodes);
 }
 
-/// The tree over the 32 paths of a block, given in slot order (path_of_slot): slots t and t + 16 are siblings, then t
-/// and t + 8, and so on. Destroys v.
-template <class D>
-PATHBOUND_HD double tree_sum_of_block(D v[32 / RealTraits<D>::lanes]) {
-  constexpr int lanes = RealTraits<D>::lanes;
-  constexpr int packs = 32 / lanes;
+/// The fold of n packs, n a power of two: packs i and i + n/2, then i and i + n/4, and so on.
+template <class F, int n, class Choose>
+PATHBOUND_HD F fold_packs(const F* v, Choose&& choose) {
+  F w[n];
   PATHBOUND_UNROLL
-  for (int half = packs / 2; half >= 1; half /= 2) {
+  for (int i = 0; i < n; ++i) w[i] = v[i];
+  PATHBOUND_UNROLL
+  for (int half = n / 2; half >= 1; half /= 2) {
     PATHBOUND_UNROLL
-    for (int i = 0; i < half; ++i) v[i] = v[i] + v[i + half];
+    for (int i = 0; i < half; ++i) w[i] = choose(w[i], w[i + half]);
   }
-  alignas(64) double lane[lanes];
-  store(lane, v[0]);
-  for (int half = lanes / 2; half >= 1; half /= 2)
-    for (int l = 0; l < half; ++l) lane[l] = lane[l] + lane[l + half];
-  return lane[0];
+  return w[0];
 }
 
-/// The smallest or largest lane of n packs; `choose` is min or max.
-template <class F, int n, class Choose>
-PATHBOUND_HD ScalarOf<F> fold_lanes(const F* v, Choose&& choose) {
-  constexpr int lanes = RealTraits<F>::lanes;
-  F best = v[0];
+/// The folds of as many packs as they have lanes, each into the lane of its number: lanes l and l + lanes/2, then l and
+/// l + lanes/4, and so on. After fold_packs this is the dyadic tree over the 32 paths of a block in slot order
+/// (path_of_slot): slots t and t + 16 are siblings, then t and t + 8, ...
+template <int half, class D, class Choose>
+PATHBOUND_HD void fold_lanes_step(D* v, Choose&& choose) {
   PATHBOUND_UNROLL
-  for (int i = 1; i < n; ++i) best = choose(v[i], best);
-  alignas(64) ScalarOf<F> lane[lanes];
-  store(lane, best);
+  for (int i = 0; i < half; ++i) {
+    D a, b;
+    exchange_lanes<half>(v[i], v[i + half], a, b);
+    v[i] = choose(a, b);
+  }
+  if constexpr (half > 1) fold_lanes_step<half / 2>(v, choose);
+}
+template <class D, class Choose>
+PATHBOUND_HD D fold_lanes(const D v[RealTraits<D>::lanes], Choose&& choose) {
+  constexpr int lanes = RealTraits<D>::lanes;
+  D w[lanes];
   PATHBOUND_UNROLL
+  for (int i = 0; i < lanes; ++i) w[i] = v[i];
+  if constexpr (lanes > 1) fold_lanes_step<lanes / 2>(w, choose);
+  return w[0];
+}
+
+/// The tree over the 32 paths of a block, given in slot order.
+template <class D>
+PATHBOUND_HD double tree_sum_of_block(const D v[32 / RealTraits<D>::lanes]) {
+  constexpr int lanes = RealTraits<D>::lanes;
+  alignas(64) double lane[lanes];
+  store(lane, fold_packs<D, 32 / lanes>(v, [](D a, D b) { return a + b; }));
   for (int half = lanes / 2; half >= 1; half /= 2)
-    for (int l = 0; l < half; ++l) lane[l] = choose(lane[l], lane[l + half]);
+    for (int l = 0; l < half; ++l) lane[l] = lane[l] + lane[l + half];
   return lane[0];
 }
 

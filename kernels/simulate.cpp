@@ -64,41 +64,29 @@ class Buffer {
   T* data_ = nullptr;
 };
 
-/// One thread's histograms: memory that is never touched is never taken. Blocks leave their bins in a buffer that is
-/// counted a few blocks at a time, so that one checkpoint's counts stay in the first-level cache meanwhile.
+/// One thread's histograms and the queue of bins before them. Memory that is never touched is never taken.
 class Histograms {
  public:
-  static constexpr int blocks_together = 32;
-  static constexpr std::int64_t bins_stride = block_paths * blocks_together;
-
   explicit Histograms(std::size_t n_checkpoints)
       : n_checkpoints_(n_checkpoints),
         counts_(n_checkpoints * row_length),
-        bins_(n_checkpoints * static_cast<std::size_t>(bins_stride)) {}
+        bins_(2 * group * n_checkpoints * block_paths) {
+    queue_.n_checkpoints = static_cast<std::int64_t>(n_checkpoints);
+    queue_.counts = counts_.data();
+    queue_.filling = bins_.data();
+  }
 
   /// Where the next block leaves its bins.
-  std::uint16_t* next_bins() { return bins_.data() + pending_ * block_paths; }
+  BinQueue* queue() { return &queue_; }
   /// The block is complete.
   void commit() {
-    if (++pending_ == blocks_together) flush();
+    ++blocks_;
+    queue_.filling += n_checkpoints_ * block_paths;
+    if (blocks_ == group) exchange();
   }
-  void flush() {
-    const int n = pending_ * block_paths;
-    if (counted_ > (std::uint64_t{1} << 31)) carry();
-    counted_ += static_cast<std::uint64_t>(n);
-    for (std::size_t c = 0; c < n_checkpoints_; ++c) {
-      std::uint32_t* counts = counts_.data() + c * row_length;
-      const std::uint16_t* bins = bins_.data() + c * static_cast<std::size_t>(bins_stride);
-      for (int i = 0; i < n; i += 4) {  // four bins a load
-        std::uint64_t four;
-        std::memcpy(&four, bins + i, sizeof four);
-        ++counts[four & 0xffff];
-        ++counts[(four >> 16) & 0xffff];
-        ++counts[(four >> 32) & 0xffff];
-        ++counts[four >> 48];
-      }
-    }
-    pending_ = 0;
+  void finish() {
+    exchange();
+    exchange();
   }
   std::uint64_t count(std::size_t checkpoint, int bin) const {
     const std::size_t i = checkpoint * row_length + static_cast<std::size_t>(bin) + 1;
@@ -106,6 +94,16 @@ class Histograms {
   }
 
  private:
+  /// Counts what is left of the group before; the one at hand becomes the one before.
+  void exchange() {
+    while (const std::uint16_t* bins = queue_.take(4)) queue_.count(bins);
+    counted_ += static_cast<std::uint64_t>(queue_.waiting_blocks) * block_paths;
+    if (counted_ > (std::uint64_t{1} << 31)) carry();
+    std::uint16_t* filled = queue_.filling - blocks_ * n_checkpoints_ * block_paths;
+    queue_.filling = filled == bins_.data() ? filled + group * n_checkpoints_ * block_paths : bins_.data();
+    queue_.start(filled, static_cast<std::int64_t>(blocks_));
+    blocks_ = 0;
+  }
   /// At step 0 one bin holds all paths, which may be more than 2^32: counts move on before they can overflow.
   void carry() {
     const std::size_t n = n_checkpoints_ * row_length;
@@ -117,13 +115,15 @@ class Histograms {
     counted_ = 0;
   }
 
-  static constexpr std::size_t row_length = histogram_bins + 1;  // the first counts paths without a bin
+  static constexpr std::size_t group = 32;  // blocks
+  static constexpr std::size_t row_length = static_cast<std::size_t>(BinQueue::row_length);
   std::size_t n_checkpoints_;
   Buffer<std::uint32_t> counts_;  // 32 bits: twice as many checkpoints stay in the cache
   std::vector<std::uint64_t> carried_;
-  std::uint64_t counted_ = 0;  // paths in counts_
-  Buffer<std::uint16_t> bins_;
-  int pending_ = 0;
+  std::uint64_t counted_ = 0;   // paths in counts_, without those of the group that waits
+  Buffer<std::uint16_t> bins_;  // two groups
+  std::size_t blocks_ = 0;      // complete ones of the group at hand
+  BinQueue queue_;
 };
 
 }  // namespace
@@ -187,10 +187,10 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
       histograms[thread] = std::make_unique<Histograms>(n_checkpoints);
       Buffer<R> rows(static_cast<std::size_t>(rows_of(spec)) * block_paths);
       Buffer<double> doubles(static_cast<std::size_t>(workspace_doubles(spec)));
-      Records records(n_checkpoints);
-      OrderedTree chunk_tree;
+      RecordTable records(n_checkpoints, has_details(spec));
+      OrderedTree chunk_tree(kernels.merge);
       BlockOutput out;
-      out.bins_stride = Histograms::bins_stride;
+      out.bins = histograms[thread]->queue();
       out.stop = &stop;
       out.steps_done = &steps_done;
       for (;;) {
@@ -200,8 +200,7 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
         const std::uint64_t last = std::min(n_blocks, (chunk + 1) << chunk_level);
         for (std::uint64_t block = first; block < last; ++block) {
           if (stop.load(std::memory_order_relaxed)) break;
-          out.records = records.data();
-          out.bins = histograms[thread]->next_bins();
+          out.records = records.rows();
           if (!run_block(kernels, spec, block, rows.data(), doubles.data(), out)) break;
           histograms[thread]->commit();
           steps_done.fetch_add(spec.n_steps & 255, std::memory_order_relaxed);
@@ -210,7 +209,7 @@ SimResult simulate_cpu(const SimSpec<R>& spec, const SimOptions& options) {
         if (stop.load(std::memory_order_relaxed)) break;
         tree.push(chunk, chunk_tree.finish());
       }
-      histograms[thread]->flush();
+      histograms[thread]->finish();
     } catch (...) {
       failures[thread] = std::current_exception();
       stop = true;
@@ -269,9 +268,9 @@ void trace_cpu(const SimSpec<R>& spec, std::uint64_t path, Isa isa, const TraceS
   };
   Buffer<R> rows(static_cast<std::size_t>(rows_of(spec)) * block_paths);
   Buffer<double> doubles(static_cast<std::size_t>(workspace_doubles(spec)));
-  Records records(static_cast<std::size_t>(spec.n_checkpoints));
+  RecordTable records(static_cast<std::size_t>(spec.n_checkpoints), has_details(spec));
   BlockOutput out;
-  out.records = records.data();
+  out.records = records.rows();
   out.trace = &trace;
   run_block(kernels_for(isa), spec, path / block_paths, rows.data(), doubles.data(), out);
 }
