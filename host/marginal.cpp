@@ -9,7 +9,6 @@
 #include <tuple>
 
 #include "host/xi_table.hpp"
-#include "kernels/marginal.hpp"
 #include "kernels/portable.hpp"
 
 namespace pathbound {
@@ -59,7 +58,7 @@ std::vector<double> binomial(int n, double p) {
   const int mode = std::min(n, static_cast<int>((n + 1) * p));
   double ways = 1.0;
   for (int k = 1; k <= mode; ++k) ways = ways * (n - k + 1) / k;
-  at(mode) = ways * marginal_detail::whole_power(p, mode) * marginal_detail::whole_power(q, n - mode);
+  at(mode) = ways * portable::whole_power(p, mode) * portable::whole_power(q, n - mode);
   for (int k = mode + 1; k <= n; ++k) at(k) = at(k - 1) * (p * (n - k + 1)) / (q * k);
   for (int k = mode - 1; k >= 0; --k) at(k) = at(k + 1) * (q * (k + 1)) / (p * (n - k));
   return chance;
@@ -92,10 +91,10 @@ std::vector<Column> alias_columns(std::vector<std::uint64_t> mass, std::uint64_t
 
 SignTable make_sign_table(const LawSpec& law, int workers) {
   const auto pieces = Laws::all().xi(law);
-  const auto xi = [&](double y) { return xi_of<double>(pieces->table(), y); };
+  const auto xi = [&](double y) { return portable::xi(pieces->table(), y); };
   SignTable table;
   table.bits = sign_table_bits(workers);
-  const double density = xi(0.0).density;
+  const double density = portable::density(pieces->table(), 0.0);
   while (table.unit < 2.0 * density) table.unit *= 2.0;
   while (table.unit > 4.0 * density) table.unit *= 0.5;
 
@@ -104,7 +103,7 @@ SignTable make_sign_table(const LawSpec& law, int workers) {
   int octaves = 1;
   table.cap = 2.0;
   // Until hardly a sign differs any more.
-  while (octaves < most_octaves && (0.5 - xi((table.cap - 1.0) / table.unit).xi) * workers >= 0x1p-16) {
+  while (octaves < most_octaves && (0.5 - xi((table.cap - 1.0) / table.unit)) * workers >= 0x1p-16) {
     ++octaves;
     table.cap *= 2.0;
   }
@@ -116,7 +115,7 @@ SignTable make_sign_table(const LawSpec& law, int workers) {
   constexpr std::uint64_t whole = 1u << 16;
   constexpr double rounding = 0x1p-21;  // of t in float, and some more
   const auto chances_at = [&](double t) {
-    return binomial(workers, std::max(0.0, 0.5 - xi(std::max(0.0, t - 1.0) / table.unit).xi));
+    return binomial(workers, std::max(0.0, 0.5 - xi(std::max(0.0, t - 1.0) / table.unit)));
   };
   for (int row = 0; row < table.rows; ++row) {
     const double octave = std::ldexp(1.0, row / per_octave);
@@ -165,7 +164,7 @@ std::vector<std::uint32_t> make_count_table(int workers, std::uint32_t keep_belo
 std::vector<SubsetWord> subset_words(int dim, int keep) {
   constexpr std::uint64_t most = 1u << 24;
   std::vector<SubsetWord> words;
-  for (int j = dim - rand_k_uniforms(dim, keep); j < dim;) {
+  for (int j = dim - std::min(keep, dim - keep); j < dim;) {
     SubsetWord word{j, 0, 1};
     while (j < dim && (word.count == 0 || std::uint64_t{word.bound} * static_cast<std::uint64_t>(j + 1) <= most)) {
       word.bound *= static_cast<std::uint32_t>(j + 1);

@@ -12,7 +12,6 @@
 
 #include "host/engine.hpp"
 #include "host/version.hpp"
-#include "kernels/cuda/root.hpp"
 #include "kernels/function_table.hpp"
 
 namespace pathbound {

@@ -10,6 +10,10 @@
 
 namespace pathbound {
 
+/// Arguments of Function::root, the significands with one of the exponents of its parity, for which an estimate within
+/// the promise of kernels/cuda/root.hpp is not good enough.
+inline constexpr float least_safe_roots[2] = {0x1.f82294p+0f, 0x1.dd26e4p+1f};
+
 enum class Function : int {
   half,
   two_roundings,

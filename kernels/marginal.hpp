@@ -19,15 +19,6 @@
 
 namespace pathbound {
 
-/// Cells in each octave of t = 1 + unit y, as a power of two; the octave [1, 2) has cells of equal width. More workers
-/// need finer ones.
-PATHBOUND_HD constexpr int sign_octave_bits(int bits) { return bits == 4 ? 9 : 10; }
-/// Most workers of a group.
-inline constexpr int most_signs = 64, most_counts = 15;
-/// What an entry of a table of 2^bits stands for last: a draw from the rest.
-PATHBOUND_HD constexpr int rare_code(int bits) { return (1 << bits) - 1; }
-PATHBOUND_HD constexpr int sign_table_bits(int workers) { return workers <= 14 ? 4 : workers <= 30 ? 5 : 6; }
-
 inline namespace PATHBOUND_ISA {
 
 /// Which row of a table of 2^bits columns |g| falls into, scaled = |g| unit / s. NaN goes to the last.

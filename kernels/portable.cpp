@@ -2,6 +2,7 @@
 #include "kernels/portable.hpp"
 
 #include "kernels/adaptive.hpp"
+#include "kernels/marginal.hpp"
 #include "kernels/math.hpp"
 #include "kernels/objectives.hpp"
 #include "kernels/schedules.hpp"
@@ -14,6 +15,9 @@ double log(double x) { return pathbound::log<double>(x); }
 double log1p(double x) { return pathbound::log1p<double>(x); }
 double sin_pi(double x) { return pathbound::sin_pi<double>(x); }
 double cos_pi(double x) { return pathbound::cos_pi<double>(x); }
+double whole_power(double x, int n) { return marginal_detail::whole_power(x, n); }
+double xi(const XiTable<double>& table, double y) { return xi_of<double>(table, y).xi; }
+double density(const XiTable<double>& table, double y) { return xi_of<double>(table, y).density; }
 double power(double x, double y) { return pathbound::pow_positive<double>(x, y); }
 double step_size(const ScheduleSpec& schedule, double eta, double k) {
   return pathbound::step_size<double>(schedule, eta, k, k);

@@ -11,6 +11,11 @@ double log(double x);
 double log1p(double x);
 double sin_pi(double x);
 double cos_pi(double x);
+/// x^n for n >= 0.
+double whole_power(double x, int n);
+/// Xi(y) and F'(y) of a law (kernels/xi.hpp).
+double xi(const XiTable<double>& table, double y);
+double density(const XiTable<double>& table, double y);
 /// x^y for x > 0.
 double power(double x, double y);
 /// eta_k of a prescribed schedule, as the paths take it (kernels/schedules.hpp).

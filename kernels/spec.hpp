@@ -175,6 +175,15 @@ enum class MarginalKind : int {
   counts  ///< dcsgd, gaussian: how many workers keep a coordinate, and one normal for the noise of all of them
 };
 
+/// Cells in each octave of t = 1 + unit y, as a power of two; the octave [1, 2) has cells of equal width. More workers
+/// need finer ones.
+PATHBOUND_HD constexpr int sign_octave_bits(int bits) { return bits == 4 ? 9 : 10; }
+/// Most workers of a group.
+inline constexpr int most_signs = 64, most_counts = 15;
+/// What an entry of a table of 2^bits stands for last: a draw from the rest.
+PATHBOUND_HD constexpr int rare_code(int bits) { return (1 << bits) - 1; }
+PATHBOUND_HD constexpr int sign_table_bits(int workers) { return workers <= 14 ? 4 : workers <= 30 ? 5 : 6; }
+
 /// A random word that gives `count` digits of a subset, those of j = first, first + 1, ...; bound: the product of their
 /// numbers of values.
 struct SubsetWord {

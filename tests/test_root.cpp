@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/cuda/root.hpp"
+#include "kernels/function_table.hpp"
 #include "kernels/sampling.hpp"
 
 namespace pathbound {

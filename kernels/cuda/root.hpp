@@ -24,9 +24,5 @@ __device__ __forceinline__ float sqrt_in_range(float x) {
 }
 #endif
 
-/// The significands, each with one of the exponents of its parity, for which an estimate within the promise is not
-/// good enough.
-inline constexpr float least_safe_roots[2] = {0x1.f82294p+0f, 0x1.dd26e4p+1f};
-
 }  // namespace PATHBOUND_ISA
 }  // namespace pathbound
