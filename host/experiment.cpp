@@ -1498,6 +1498,8 @@ void Validator::read_bounds() {
             .number(
                 "confidence", [](double x) { return x >= 0.5 && x <= 1.0 - 1e-9; }, bound.confidence, false)
             .value_or(0.5);
+    if (bound.theorem == "B5" || bound.theorem == "B6" || bound.theorem == "B6d")
+      for (CurveConfig& curve : experiment_.curves) curve.averaged = curve.averaged || curve.name == bound.curve;
     experiment_.bounds.push_back(std::move(bound));
   }
 }

@@ -106,6 +106,7 @@ struct CurveConfig {
   std::vector<std::uint64_t> checkpoint_steps;
   std::string sampling = "auto";
   bool modelled = false;  ///< a model names this curve in `of`
+  bool averaged = false;  ///< a bound on an average over the steps is about this curve (B5, B6, B6d)
   VarianceReduction variance_reduction = VarianceReduction::none;
   bool mirrored = false;  ///< simulated with the sign of the noise turned: half of an antithetic pair
 };

@@ -180,7 +180,10 @@ SamplingForm sampling_form(const CurveConfig& curve, int dim) {
   if (curve.model || curve.sampling != "auto" || curve.modelled || curve.workers.count < 2) return SamplingForm::direct;
   const LawSpec& law = curve.noise.law;
   const bool affine = curve.noise.affine > 0.0, gaussian = law.kind == LawKind::gaussian;
+  // Step loops that take further sums along the path know messages one by one only.
+  const bool plain_steps = curve.adaptive.kind == AdaptiveKind::none && !curve.averaged;
   if (curve.method == MethodKind::dsignsgd) {
+    if (!plain_steps) return SamplingForm::direct;
     const bool independent = law.kind != LawKind::multivariate_t || dim == 1;
     const bool noisy = std::all_of(curve.workers.scale.begin(), curve.workers.scale.end(),
                                    [](double scale) { return scale >= 1e-30; });
@@ -202,14 +205,20 @@ SamplingForm sampling_form(const CurveConfig& curve, int dim) {
   const bool subsets = curve.compressor.kind == CompressorKind::rand_k ||
                        curve.compressor.kind == CompressorKind::rand_k_plain ||
                        curve.compressor.kind == CompressorKind::bernoulli;
-  return gaussian && subsets && curve.method == MethodKind::dcsgd ? SamplingForm::counts : SamplingForm::direct;
+  return gaussian && subsets && plain_steps && curve.method == MethodKind::dcsgd ? SamplingForm::counts
+                                                                                 : SamplingForm::direct;
 }
 
 std::string why_direct(const CurveConfig& curve, int dim) {
   if (curve.model || curve.sampling != "auto" || curve.workers.count < 2 ||
       sampling_form(curve, dim) != SamplingForm::direct)
     return {};
-  return curve.modelled ? "a model shares its workers' noise" : "no exact form for the sum of these messages is known";
+  if (curve.modelled) return "a model shares its workers' noise";
+  CurveConfig plain = curve;
+  plain.adaptive.kind = AdaptiveKind::none;
+  plain.averaged = false;
+  if (sampling_form(plain, dim) != SamplingForm::direct) return "its steps take norms or sums beside the messages";
+  return "no exact form for the sum of these messages is known";
 }
 
 template <class R>

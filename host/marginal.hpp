@@ -20,7 +20,8 @@ enum class SamplingForm {
 };
 
 /// The form in which a curve is sampled: under sampling = "auto" the fastest that is exact. Direct for one worker, for
-/// models, and for a curve that a model names in `of` (the model shares its workers' noise).
+/// models, and for a curve that a model names in `of` (the model shares its workers' noise); signs and counts also
+/// under adaptive factors and bounds on averages, whose step loops know messages one by one only.
 SamplingForm sampling_form(const CurveConfig& curve, int dim);
 
 /// Why an "auto" curve with several workers is sampled direct; empty otherwise.

@@ -98,14 +98,10 @@ class MethodRun : Block<F, P> {
       const double eta = step_sizes_.at(k);
 
       if (spec_.affine) find_mean_square();
-      if (general && spec_.marginal.kind != MarginalKind::none) {
-        add_marginal();
-      } else {
-        clear_sum();
-        for (int i = 0; i < spec_.n_workers; ++i) {
-          add_worker<general>(spec_.workers[i]);
-          if (stopped()) return false;
-        }
+      clear_sum();
+      for (int i = 0; i < spec_.n_workers; ++i) {
+        add_worker<general>(spec_.workers[i]);
+        if (stopped()) return false;
       }
       if constexpr (general) {
         for (int p = 0; p < P; ++p) move(p, k, eta);
@@ -135,16 +131,6 @@ class MethodRun : Block<F, P> {
   }
 
   // ------------------------------------------------------------------ the workers' messages in one draw
-  /// Leaves the sum of all messages.
-  PATHBOUND_HD void add_marginal() {
-    if (spec_.marginal.kind == MarginalKind::counts)
-      return marginal_.counts(g_, grad_square_, noise_, [&](int j, int p, F sum) { store(row(sum_, j, p), sum); });
-    clear_sum();
-    marginal_.signs(
-        g_, grad_square_, [&](int, int j, int p, F s) { store(row(sum_, j, p), load<F>(row(sum_, j, p)) + s); },
-        [&](int, int j, int slot, R s) { sum_[j * width + slot] = sum_[j * width + slot] + s; });
-  }
-
   PATHBOUND_HD_CALL bool run_marginal() {
     const int dim = spec_.objective.dim;
     const bool counts = spec_.marginal.kind == MarginalKind::counts, one_group = spec_.marginal.n_groups == 1;
@@ -170,7 +156,10 @@ class MethodRun : Block<F, P> {
             g_, grad_square_, [&](int, int j, int p, F s) { move(j, p, s); },
             [&](int, int j, int slot, R s) { x_[j * width + slot] = fma(step, s, x_[j * width + slot]); });
       } else {
-        add_marginal();
+        clear_sum();
+        marginal_.signs(
+            g_, grad_square_, [&](int, int j, int p, F s) { store(row(sum_, j, p), load<F>(row(sum_, j, p)) + s); },
+            [&](int, int j, int slot, R s) { sum_[j * width + slot] = sum_[j * width + slot] + s; });
         for (int j = 0; j < dim; ++j) {
           PATHBOUND_UNROLL
           for (int p = 0; p < P; ++p) move(j, p, load<F>(row(sum_, j, p)));

@@ -279,6 +279,10 @@ TEST(SamplingForm, IsChosenWhereItIsExact) {
                   "kind = \"quadratic\"\nspectrum = { kind = \"linear\", min = 0.5, max = 1.0 }", t3, two, dsgd),
       "test.toml");
   EXPECT_EQ(pb::why_direct(heavy.curves.front(), 1), "no exact form for the sum of these messages is known");
+  // Loops with norms and sums of their own.
+  EXPECT_EQ(form(t3, two, sign + "\nadaptive = { kind = \"hessian_norm\" }"), Form::direct);
+  EXPECT_EQ(form("", two, sign + "\n[[bound]]\ntheorem = \"B6d\"\ncurve = \"c\""), Form::direct);
+  EXPECT_EQ(form("", two, dsgd + "\n[[bound]]\ntheorem = \"B5\"\ncurve = \"c\""), Form::merged);
   // A model shares its workers' noise.
   EXPECT_EQ(form("", two, pb::with_model(dsgd, "first_order", 2)), Form::direct);
 }

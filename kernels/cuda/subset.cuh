@@ -73,17 +73,17 @@ __device__ __forceinline__ void for_marginal_subset_digits(const SimSpec<R>& spe
   }
 }
 
-/// Whether workers are drawn together: known to the kernels of one form, looked up by those of both.
-enum class Together { never, always, looked_up };
+/// Whether workers are drawn together.
+enum class Together { never, always };
 
 template <Together marginal, class R, class Use>
 __device__ __forceinline__ void for_digits(const SimSpec<R>& spec, const Segment<R>& segment, const PathWords& words,
                                            std::uint64_t path, std::uint64_t message, Use&& use) {
-  if constexpr (marginal != Together::never) {
-    if (marginal == Together::always || spec.marginal.kind == MarginalKind::counts)
-      return for_marginal_subset_digits(spec, words, path, message, use);
+  if constexpr (marginal == Together::always) {
+    for_marginal_subset_digits(spec, words, path, message, use);
+  } else {
+    for_subset_digits(spec, segment, words, message, use);
   }
-  if constexpr (marginal != Together::always) for_subset_digits(spec, segment, words, message, use);
 }
 
 /// A set of up to 32, 64 or 128 coordinates in registers. Written with bits, not with an index into words: that would

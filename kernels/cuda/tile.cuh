@@ -86,13 +86,10 @@ class TileRun : TileState<R, E, layout, general> {
     if constexpr (layout != Layout::registers) {
       for (int c = lanes_.lane * E; c < dim(); c += lanes_.count * E) store_row(sum_of_path_ + c, dim() - c, sum);
     }
-    bool drawn = together == Together::always;
-    if constexpr (together == Together::looked_up) drawn = spec_.marginal.kind != MarginalKind::none;
-    if constexpr (together != Together::never) {
-      if (drawn) draw_together(k, mean_square, sum);
-    }
-    if constexpr (together != Together::always) {
-      if (!drawn) add_workers(k, mean_square, sum);
+    if constexpr (together == Together::always) {
+      draw_together(k, mean_square, sum);
+    } else {
+      add_workers(k, mean_square, sum);
     }
     if constexpr (general) {
       move(k, factor, sum);
@@ -589,7 +586,7 @@ template <class R, int E, Layout layout>
 __global__ void __launch_bounds__(step_threads(layout), 1)
     general_kernel(const __grid_constant__ SimSpec<R> spec, const __grid_constant__ Segment<R> segment) {
   __shared__ SharedMemory<R, layout> shared;
-  TileRun<R, E, LawFamily::all, true, layout, Together::looked_up>(spec, segment, shared).run();
+  TileRun<R, E, LawFamily::all, true, layout, Together::never>(spec, segment, shared).run();
 }
 
 }  // namespace pathbound::cuda
