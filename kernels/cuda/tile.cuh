@@ -142,14 +142,20 @@ class TileRun : TileState<R, E, layout, general> {
   }
 
   // ---- the workers' messages in one draw (marginal.hpp)
-  /// change(v) of the lane's coordinates c .. c + E - 1 of a vector, in registers or in memory.
+  /// change(v) of the lane's coordinates c .. c + E - 1 of a vector, in registers or in memory. fresh: nothing has been
+  /// written there, and nothing will be looked at.
   template <class Change>
-  __device__ __forceinline__ void change_row(R* row, int c, R (&registers)[E], Change&& change) {
+  __device__ __forceinline__ void change_row(R* row, int c, R (&registers)[E], Change&& change, bool fresh = false) {
     if constexpr (layout == Layout::registers) {
       change(registers);
     } else {
       R v[E];
-      load_row(row + c, dim() - c, v);
+      if (fresh) {
+#pragma unroll
+        for (int e = 0; e < E; ++e) v[e] = R(0);
+      } else {
+        load_row(row + c, dim() - c, v);
+      }
       change(v);
       store_row(row + c, dim() - c, v);
     }
@@ -218,20 +224,26 @@ class TileRun : TileState<R, E, layout, general> {
       const R each = spec_.affine ? fma(group.variance_affine, mean_square, group.variance) : group.variance;
       for_chunks([&](int c, const R(&)[E], const R(&g)[E]) {
         change_row(sum_of_path_, c, sum, [&](R(&s)[E]) {
-          change_row(slope_of_path_, c, slope, [&](R(&a)[E]) {
-            change_row(slope_of_path_ + row_length(layout, dim()), c, variance, [&](R(&b)[E]) {
+          change_row(
+              slope_of_path_, c, slope,
+              [&](R(&a)[E]) {
+                change_row(
+                    slope_of_path_ + row_length(layout, dim()), c, variance,
+                    [&](R(&b)[E]) {
 #pragma unroll
-              for (int e = 0; e < E; ++e) {
-                a[e] = first ? group.factor * s[e] : fma(group.factor, s[e], a[e]);
-                b[e] = first ? each * s[e] : fma(each, s[e], b[e]);
-              }
-              if (!last) return;
-              R z[E], carry = R(0);
-              noise_.read(k, c, lanes_, z, carry);
+                      for (int e = 0; e < E; ++e) {
+                        a[e] = first ? group.factor * s[e] : fma(group.factor, s[e], a[e]);
+                        b[e] = first ? each * s[e] : fma(each, s[e], b[e]);
+                      }
+                      if (!last) return;
+                      R z[E], carry = R(0);
+                      noise_.read(k, c, lanes_, z, carry);
 #pragma unroll
-              for (int e = 0; e < E; ++e) s[e] = fma(a[e], g[e], sqrt(b[e]) * z[e]);
-            });
-          });
+                      for (int e = 0; e < E; ++e) s[e] = fma(a[e], g[e], sqrt(b[e]) * z[e]);
+                    },
+                    first);
+              },
+              first);
         });
       });
     }
