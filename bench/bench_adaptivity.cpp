@@ -1244,7 +1244,7 @@ void clipping(Laboratory& laboratory) {
     std::vector<Setup> setups;
     for (const Method& method : methods) {
       Setup s{objective_of(problems[1]), start, law + "\nscale = 1.0", workers,
-              fmt::format("{}eta = {}\n", method.toml, eta)};
+              fmt::format("{}eta = {}\nsampling = \"direct\"\n", method.toml, eta)};  // so that they share noise
       s.paths = laboratory.paths(65536, 8192);
       s.steps = end;
       s.records = records;

@@ -43,7 +43,8 @@ struct Setting {
     return fmt::format(
         "title = \"open questions\"\nseed = {}\npaths = {}\nsteps = {}\ncheckpoint_steps = [{}]\n[objective]\nkind = "
         "\"quadratic\"\ndim = {}\nstart = {}\nspectrum = {{ kind = \"linear\", min = 1.0, max = 1.0 }}\n[noise]\n{}\n"
-        "scale = {:.17g}\n[workers]\ncount = {}\n[[curve]]\nname = \"curve\"\n{}\neta = {:.17g}\n",
+        "scale = {:.17g}\n[workers]\ncount = {}\n[[curve]]\nname = \"curve\"\nsampling = \"direct\"\n{}\n"
+        "eta = {:.17g}\n",  // direct: curves are compared that share their noise
         seed, paths, steps(), fmt::join(records, ", "), dim, start, law, sigma, workers, method, eta);
   }
 };

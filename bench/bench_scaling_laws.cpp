@@ -258,8 +258,10 @@ class Laboratory {
         paths_, steps.back(), fmt::join(steps, ", "), part.problem->toml, dim, part.problem->start,
         name_of(part.channel->law.kind), sigma);
     if (part.channel->law.kind == LawKind::student_t) text += fmt::format("nu = {:.17g}\n", part.channel->law.nu);
-    text += fmt::format("[workers]\ncount = {}\nbatch = {:.17g}\n[[curve]]\nname = \"run\"\neta = {:.17g}\n",
-                        run.workers, run.batch, run.eta);
+    // direct: compressed and uncompressed runs share their noise
+    text += fmt::format(
+        "[workers]\ncount = {}\nbatch = {:.17g}\n[[curve]]\nname = \"run\"\nsampling = \"direct\"\neta = {:.17g}\n",
+        run.workers, run.batch, run.eta);
     if (part.channel->signs)
       text += "method = \"dsignsgd\"\n";
     else if (run.omega == 0.0)
