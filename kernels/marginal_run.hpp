@@ -54,8 +54,8 @@ class MarginalRun {
   }
 
   // ------------------------------------------------------------------ signs
-  /// use(group, j, p, s): s the sum of the signs of the group's workers of coordinate j, pack p; then, where the table
-  /// left it open and s was 0, correct(group, j, slot, s). mean_square: |grad f|^2 / dim of each path, affine noise
+  /// use(j, p, s): s the sum of the signs of the group's workers of coordinate j, pack p; then, where the table
+  /// left it open and s was 0, correct(j, slot, s). mean_square: |grad f|^2 / dim of each path, affine noise
   /// only.
   template <class Use, class Correct>
   PATHBOUND_HD void signs(const R* g, const R* mean_square, Use&& use, Correct&& correct) {
@@ -68,11 +68,11 @@ class MarginalRun {
         store(inverse_ + p * lanes, inverse);
       }
       if (group.bits == 4)
-        signs_of_group<4>(group, i, g, use, correct);
+        signs_of_group<4>(group, g, use, correct);
       else if (group.bits == 5)
-        signs_of_group<5>(group, i, g, use, correct);
+        signs_of_group<5>(group, g, use, correct);
       else
-        signs_of_group<6>(group, i, g, use, correct);
+        signs_of_group<6>(group, g, use, correct);
       number_ += static_cast<std::uint64_t>(spec_->objective.dim);
     }
   }
@@ -99,8 +99,7 @@ class MarginalRun {
 
  private:
   template <int bits, class Use, class Correct>
-  PATHBOUND_HD_CALL void signs_of_group(const MarginalGroup<R>& group, int index, const R* g, Use&& use,
-                                        Correct&& correct) {
+  PATHBOUND_HD_CALL void signs_of_group(const MarginalGroup<R>& group, const R* g, Use&& use, Correct&& correct) {
     const int dim = spec_->objective.dim;
     const std::uint16_t* entries = spec_->marginal.entries + group.entries;
     F inverse[P];
@@ -125,22 +124,22 @@ class MarginalRun {
             const Bits word = load_bits(w + p * lanes, F());
             F sum;
             open |= one(j, p, half == 0 ? word & low_half : shr(word, 16), sum);
-            use(index, j, p, sum);
+            use(j, p, sum);
           }
-          if (open != 0) draw_rest(group, index, j, open, g, correct);
+          if (open != 0) draw_rest(group, j, open, g, correct);
         }
       }
     }
   }
 
   template <class Correct>
-  PATHBOUND_HD_CALL void draw_rest(const MarginalGroup<R>& group, int index, int j, std::uint32_t open, const R* g,
+  PATHBOUND_HD_CALL void draw_rest(const MarginalGroup<R>& group, int j, std::uint32_t open, const R* g,
                                    Correct&& correct) {
     for (; open != 0; open &= open - 1) {
       const int slot = __builtin_ctz(open);
       const R v = g[j * width + slot];
       const std::uint64_t path = first_path_ + static_cast<std::uint64_t>(path_of_slot(slot));
-      correct(index, j, slot,
+      correct(j, slot,
               rare_sign_sum<R>(spec_->marginal, group, spec_->seed, path, number_ + static_cast<std::uint64_t>(j),
                                abs(v) * inverse_[slot], v));
     }

@@ -152,14 +152,13 @@ class MethodRun : Block<F, P> {
       if (counts) {
         marginal_.counts(g_, grad_square_, noise_, move);
       } else if (one_group) {
-        marginal_.signs(
-            g_, grad_square_, [&](int, int j, int p, F s) { move(j, p, s); },
-            [&](int, int j, int slot, R s) { x_[j * width + slot] = fma(step, s, x_[j * width + slot]); });
+        marginal_.signs(g_, grad_square_, move,
+                        [&](int j, int slot, R s) { x_[j * width + slot] = fma(step, s, x_[j * width + slot]); });
       } else {
         clear_sum();
         marginal_.signs(
-            g_, grad_square_, [&](int, int j, int p, F s) { store(row(sum_, j, p), load<F>(row(sum_, j, p)) + s); },
-            [&](int, int j, int slot, R s) { sum_[j * width + slot] = sum_[j * width + slot] + s; });
+            g_, grad_square_, [&](int j, int p, F s) { store(row(sum_, j, p), load<F>(row(sum_, j, p)) + s); },
+            [&](int j, int slot, R s) { sum_[j * width + slot] = sum_[j * width + slot] + s; });
         for (int j = 0; j < dim; ++j) {
           PATHBOUND_UNROLL
           for (int p = 0; p < P; ++p) move(j, p, load<F>(row(sum_, j, p)));
